@@ -1,0 +1,50 @@
+# The few commands; everything behind them is in orchestration/cli.py. Each sets up what is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m orchestration
+
+export SOURCE INPUT AS_OF
+
+.PHONY: help setup refresh test dev sql rollback bench manifest lint lock
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+setup: $(BIN)/.installed
+
+$(BIN)/.installed: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+refresh: setup ## the daily job up to publication (SOURCE=, INPUT=, AS_OF=)
+	@$(RUN) refresh
+
+test: setup manifest ## all tests
+	$(BIN)/python -m pytest
+
+dev: setup ## the Dagster UI with schedule and daemon, on loopback
+	@$(RUN) dev
+
+sql: setup ## a read-only SQL shell on the published marts (Q="select …" for one query)
+	@$(RUN) sql "$(Q)"
+
+rollback: setup ## the previous published version is current again (TO= another one)
+	@$(RUN) rollback $(TO)
+
+bench: setup ## the benchmarks, each a ratio against a floor measured in the same run
+	$(BIN)/python -m tests.benchmarks.refresh
+
+manifest: setup ## parses the dbt project, where it has changed
+	@$(RUN) manifest
+
+lint: setup manifest ## style, SQL style, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/sqlfluff lint --processes 1 dbt_project
+	$(BIN)/mypy
+
+lock: ## pins every version again, from the ranges in pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock pyproject.toml

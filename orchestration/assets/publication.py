@@ -1,0 +1,146 @@
+"""Gate 4 and publication: the marts alone, as a new version, once every gate has passed for exactly these tables."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    DagsterEventType,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+    asset,
+)
+
+from orchestration.assets.warehouse import raw_hashes, relation_key
+from orchestration.checks.dbt_tests import data_tests, relation_name
+from orchestration.checks.landing import landing_suites
+from orchestration.checks.marts import SUITES
+from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
+from orchestration.partitions import partition_day
+from orchestration.policies import OWNERS, TRANSIENT, WAREHOUSE_POOL
+from orchestration.resources.publication import Publication, PublicationError, PublicationStore
+from orchestration.resources.warehouse import Warehouse
+from orchestration.settings import Settings
+from orchestration.sources import Source
+
+GATE = "publication"
+
+
+def published_tables(manifest: Mapping[str, Any]) -> list[str]:
+    """The marts, as `marts.<table>`."""
+    return sorted(
+        relation_name(node)
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["schema"] == "marts"
+    )
+
+
+def required_checks(settings: Settings, source: Source, manifest: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Every check that must have passed before publication, as (check_name, table_name): the catalogue of the gates."""
+    tests = {
+        (test.name, table) for test in data_tests(manifest) if test.severity == "error" for table in test.tables
+    }
+    suites = [suite for table in source.tables for suite in landing_suites(source, table, settings)]
+    return tests | {(name, suite.table_name) for suite in (*suites, *SUITES) for name in suite.check_names}
+
+
+def publish_marts(
+    warehouse: Warehouse,
+    store: PublicationStore,
+    settings: Settings,
+    source: Source,
+    manifest: Mapping[str, Any],
+    run_id: str,
+) -> Publication:
+    """Publishes the marts if gate 4 lets them pass.
+
+    Raises:
+        PublicationError: A required check failed, never ran, or saw other content; or the disk refused the file. What is
+            published stays as it was.
+    """
+    required = required_checks(settings, source, manifest)
+    tables = published_tables(manifest)
+    with warehouse.connect() as connection:
+        hashes = raw_hashes(settings)
+        contents = relation_contents(connection, {table for _, table in required} | set(tables), hashes)
+        row = connection.execute("select as_of_date from features.current_day").fetchone()
+        as_of_date = row[0] if row else None
+        reasons = reasons_not_to_publish(connection, required, contents)
+        missing = [table for table in tables if table not in contents]
+        reasons += [f"{table} does not exist. Run the whole refresh" for table in missing]
+        if as_of_date is None:
+            reasons.append("no day has been built. Run the whole refresh")
+        gate = CheckResult(
+            gate=GATE,
+            check_name="all_gates_passed",
+            table_name="marts",
+            passed=not reasons,
+            row_count=len(required),
+            unexpected_rows=len(reasons),
+            message="\n".join(reasons) or None,
+        )
+        record(connection, [gate], run_id=run_id, as_of_date=as_of_date)
+        if reasons or as_of_date is None:
+            raise PublicationError("gate publication: nothing was published. " + "\n".join(reasons))
+        # The gate's own result is part of what is published.
+        contents |= relation_contents(connection, ["marts.data_quality_results"], hashes)
+    expected = {table.removeprefix("marts."): contents[table] for table in tables}
+    return store.publish(settings.warehouse_path, expected, as_of_date=as_of_date, source=source.name)
+
+
+def _broken_promises(context: AssetExecutionContext) -> list[str]:
+    """Assets that the run planned and has not materialized, but for publication itself."""
+
+    def keys(event_type: DagsterEventType) -> set[Any]:
+        entries: Iterable[Any] = context.instance.all_logs(context.run_id, of_type=event_type)
+        return {entry.dagster_event.asset_key for entry in entries}
+
+    promised = keys(DagsterEventType.ASSET_MATERIALIZATION_PLANNED) - {context.asset_key}
+    return sorted(key.to_user_string() for key in promised - keys(DagsterEventType.ASSET_MATERIALIZATION))
+
+
+def build_publication(settings: Settings, source: Source, manifest: Mapping[str, Any]) -> AssetsDefinition:
+    """The asset of the published version."""
+
+    @asset(
+        key=["publication", "published_marts"],
+        deps=[relation_key(table) for table in published_tables(manifest)],
+        group_name="publication",
+        kinds={"duckdb"},
+        owners=OWNERS,
+        description="The version that readers open: a new file of all marts, swapped in by one rename.",
+        retry_policy=TRANSIENT,
+        pool=WAREHOUSE_POOL,
+    )
+    def published_marts(context: AssetExecutionContext, warehouse: Warehouse) -> MaterializeResult:
+        """Gate 4, then the new version."""
+        broken = _broken_promises(context)
+        if broken:
+            raise Failure(
+                description=f"gate publication: the run promised {', '.join(broken)} and did not materialize them."
+                " Look at their steps, then refresh again",
+                allow_retries=False,
+            )
+        store = PublicationStore(settings.published_dir, settings.keep_versions)
+        try:
+            publication = publish_marts(warehouse, store, settings, source, manifest, context.run_id)
+        except PublicationError as error:
+            raise Failure(description=str(error), allow_retries=False) from error
+        if context.has_partition_key and partition_day(context.partition_key) < publication.as_of_date:
+            context.log.info(
+                "%s was rebuilt; the current tables still show %s", context.partition_key, publication.as_of_date
+            )
+        rows = "\n".join(f"| {table.table_name} | {table.row_count:,} |" for table in publication.tables)
+        return MaterializeResult(
+            metadata={
+                "version": publication.version,
+                "as_of_date": publication.as_of_date.isoformat(),
+                "published_at": MetadataValue.timestamp(publication.published_at),
+                "tables": MetadataValue.md(f"| table | rows |\n|---|---:|\n{rows}"),
+                "path": MetadataValue.path(str(settings.published_dir / "current.duckdb")),
+            }
+        )
+
+    return published_marts

@@ -1,0 +1,169 @@
+"""What dbt builds, as assets: staging, core and features first, then the marts, then the suites on the marts.
+
+dbt runs in a process of its own, as in this one it would keep the warehouse's lock after it has finished.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetCheckSpec,
+    AssetChecksDefinition,
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    Failure,
+    MetadataValue,
+    PartitionsDefinition,
+    multi_asset_check,
+)
+from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
+
+from orchestration.checks.asset_checks import asset_check_result
+from orchestration.checks.dbt_tests import data_tests, relation_name, test_results
+from orchestration.checks.marts import SUITES, read_frame
+from orchestration.checks.records import record, relation_contents
+from orchestration.landing import in_force, raw_content_hash, read_ledger
+from orchestration.partitions import partition_day
+from orchestration.policies import WAREHOUSE_POOL
+from orchestration.resources.dbt import dbt_vars
+from orchestration.resources.warehouse import Warehouse
+from orchestration.settings import Settings
+from orchestration.sources import Source
+
+
+def relation_key(relation: str) -> AssetKey:
+    """Asset key of a table: its schema and its name."""
+    return AssetKey(relation.split("."))
+
+
+class Translator(DagsterDbtTranslator):
+    """Assets go by schema and table; what keeps history is partitioned by day."""
+
+    def __init__(self, partitions: PartitionsDefinition) -> None:
+        super().__init__()
+        self._partitions = partitions
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
+        """Schema and table."""
+        return relation_key(relation_name(dbt_resource_props))
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """The group named in the model's meta, else its schema."""
+        group = dbt_resource_props.get("config", {}).get("meta", {}).get("dagster", {}).get("group")
+        return str(group or dbt_resource_props["schema"])
+
+    def get_partitions_def(self, dbt_resource_props: Mapping[str, Any]) -> PartitionsDefinition | None:
+        """The days, for incremental models."""
+        is_incremental = dbt_resource_props.get("config", {}).get("materialized") == "incremental"
+        return self._partitions if is_incremental else None
+
+
+def raw_hashes(settings: Settings) -> dict[str, str]:
+    """Content hash of each raw table in force."""
+    ledger = in_force(read_ledger(settings.raw_dir))
+    return {f"raw.{table}": raw_content_hash(entries) for table, entries in ledger.items()}
+
+
+def _build(
+    context: AssetExecutionContext,
+    dbt: DbtCliResource,
+    warehouse: Warehouse,
+    settings: Settings,
+    source: Source,
+    manifest: Mapping[str, Any],
+) -> Iterator[Any]:
+    """Runs the selected part of the project, and records what its tests found for the tables as they then are."""
+    as_of_date = partition_day(context.partition_key) if context.has_partition_key else None
+    if as_of_date is not None:
+        warehouse.begin_refresh(as_of_date, context.run_id)
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--indirect-selection", "buildable"]
+    target_path = settings.dbt_target_dir / "run"
+    invocation = dbt.cli(
+        [*arguments, "--vars", dbt_vars(source)], context=context, target_path=target_path, raise_on_error=False
+    )
+    yield from invocation.stream()
+
+    run_results = target_path / "run_results.json"
+    results = []
+    if run_results.exists():
+        with warehouse.connect() as connection:
+            tables = sorted({table for test in data_tests(manifest) for table in test.tables})
+            contents = relation_contents(connection, tables, raw_hashes(settings))
+            results = list(test_results(manifest, run_results, connection, contents))
+            record(connection, results, run_id=context.run_id, as_of_date=as_of_date)
+    if not invocation.is_successful():
+        broken = list(dict.fromkeys(result.describe_failure() for result in results if result.blocks))
+        raise Failure(
+            description="\n".join(broken)
+            or f"dbt could not build the tables: {_last_error(invocation.get_error())}. The log is {target_path}/dbt.log",
+            allow_retries=False,
+        )
+
+
+def _last_error(error: Exception | None) -> str:
+    return str(error).strip().splitlines()[-1] if error else "it ended without a result"
+
+
+def build_warehouse(
+    settings: Settings,
+    source: Source,
+    manifest: Mapping[str, Any],
+    manifest_path: Path,
+    partitions: PartitionsDefinition,
+) -> tuple[AssetsDefinition, AssetsDefinition, AssetChecksDefinition]:
+    """The assets of dbt, and the suites on the marts."""
+    translator = Translator(partitions)
+
+    @dbt_assets(
+        name="warehouse",
+        manifest=manifest_path,
+        select="customer360.staging customer360.core customer360.features resource_type:seed",
+        dagster_dbt_translator=translator,
+        pool=WAREHOUSE_POOL,
+    )
+    def warehouse_assets(
+        context: AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse
+    ) -> Iterator[Any]:
+        """Staging, core and features."""
+        yield from _build(context, dbt, warehouse, settings, source, manifest)
+
+    @dbt_assets(
+        name="marts",
+        manifest=manifest_path,
+        select="customer360.marts",
+        dagster_dbt_translator=translator,
+        pool=WAREHOUSE_POOL,
+    )
+    def mart_assets(context: AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+        """What analysts read, built in the working warehouse."""
+        yield from _build(context, dbt, warehouse, settings, source, manifest)
+
+    @multi_asset_check(
+        name="marts_gate",
+        specs=[
+            AssetCheckSpec(
+                "marts_gate",
+                asset=relation_key(suite.table_name),
+                description="Rows that make sense, by Great Expectations.",
+                metadata={"rules": MetadataValue.md("\n".join(f"- {name}" for name in suite.check_names))},
+                blocking=True,
+            )
+            for suite in SUITES
+        ],
+        pool=WAREHOUSE_POOL,
+    )
+    def marts_gate(context: AssetCheckExecutionContext, warehouse: Warehouse) -> Iterator[AssetCheckResult]:
+        """Great Expectations on the marts: blocks publication."""
+        as_of_date = partition_day(context.partition_key) if context.has_partition_key else None
+        with warehouse.connect() as connection:
+            for suite in SUITES:
+                content = relation_contents(connection, [suite.table_name], {})[suite.table_name]
+                results = suite.validate(read_frame(connection, suite), content.content_hash)
+                record(connection, results, run_id=context.run.run_id, as_of_date=as_of_date)
+                yield asset_check_result(context, results, relation_key(suite.table_name), "marts_gate")
+
+    return warehouse_assets, mart_assets, marts_gate

@@ -1,0 +1,38 @@
+"""Gate results as what Dagster shows: one check per table and gate, with its rules in a table."""
+
+from collections.abc import Sequence
+
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetKey,
+    MetadataValue,
+)
+
+from orchestration.checks.records import CheckResult
+
+
+def asset_check_result(
+    context: AssetCheckExecutionContext, results: Sequence[CheckResult], asset_key: AssetKey, check_name: str
+) -> AssetCheckResult:
+    """The rules of one table and gate as one check; each broken rule goes to the log as well."""
+    broken = [result.describe_failure() for result in results if not result.passed]
+    for line in broken:
+        context.log.error(line)
+    rows = "\n".join(
+        f"| {result.check_name} | {'passed' if result.passed else '**failed**'} | {result.message or ''} |"
+        for result in results
+    )
+    return AssetCheckResult(
+        passed=not any(result.blocks for result in results),
+        asset_key=asset_key,
+        check_name=check_name,
+        severity=AssetCheckSeverity.ERROR,
+        description="\n".join(broken) or None,
+        metadata={
+            "rules": MetadataValue.md(f"| rule | result | found, and what to do |\n|---|---|---|\n{rows}"),
+            "rules_checked": len(results),
+            "rules_broken": len(broken),
+        },
+    )

@@ -1,0 +1,116 @@
+"""dbt's tests as gate records: which there must be (from the manifest) and what they found (from run_results)."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.checks.expectations import SHOWN_KEYS
+from orchestration.checks.records import CheckResult
+from orchestration.content_hash import TableContent
+
+STATUS_PASSED = {"pass"}
+
+
+@dataclass(frozen=True)
+class DbtTest:
+    """A data test of the project.
+
+    Attributes:
+        unique_id: dbt's id.
+        name: Its name.
+        tables: The tables that it looks at (`schema.table`), the one that it is written at first.
+        severity: "error" blocks, "warn" reports.
+        gate: The layer of its first table.
+        key: Columns that name a row of its first table.
+    """
+
+    unique_id: str
+    name: str
+    tables: tuple[str, ...]
+    severity: str
+    gate: str
+    key: tuple[str, ...]
+
+
+def relation_name(node: Mapping[str, Any]) -> str:
+    """`schema.table` of a model, seed or source."""
+    return f"{node['schema']}.{node.get('alias') or node['identifier']}"
+
+
+def data_tests(manifest: Mapping[str, Any]) -> list[DbtTest]:
+    """Every data test of the project."""
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+    tests = []
+    for unique_id, node in manifest["nodes"].items():
+        if node["resource_type"] != "test":
+            continue
+        attached = node.get("attached_node")
+        parents = sorted(set(node["depends_on"]["nodes"]), key=lambda parent: (parent != attached, parent))
+        first = nodes[parents[0]]
+        tests.append(
+            DbtTest(
+                unique_id=unique_id,
+                name=node["name"],
+                tables=tuple(relation_name(nodes[parent]) for parent in parents),
+                severity=(node["config"].get("severity") or "error").lower(),
+                gate=first["schema"],
+                key=tuple(first.get("config", {}).get("meta", {}).get("key", ())),
+            )
+        )
+    return tests
+
+
+def test_results(
+    manifest: Mapping[str, Any],
+    run_results_path: Path,
+    connection: duckdb.DuckDBPyConnection,
+    contents: Mapping[str, TableContent],
+) -> Iterator[CheckResult]:
+    """What the tests of a dbt run found: a result per test and table, for the content that the tables have now.
+
+    A test that did not run (its table failed to build) has no result here, and publication misses it.
+    """
+    by_id = {test.unique_id: test for test in data_tests(manifest)}
+    for outcome in json.loads(run_results_path.read_text(encoding="utf-8"))["results"]:
+        test = by_id.get(outcome["unique_id"])
+        if test is None or outcome["status"] == "skipped":
+            continue
+        passed = outcome["status"] in STATUS_PASSED
+        message = None
+        if not passed:
+            keys = _failing_keys(connection, outcome.get("compiled_code"), test.key)
+            message = (
+                f"{outcome.get('message') or outcome['status']}{keys}. The query is in"
+                f" {run_results_path.parent / 'compiled'} under its name; mend the source or the model, then refresh"
+            )
+        for table in test.tables:
+            content = contents.get(table)
+            yield CheckResult(
+                gate=test.gate,
+                check_name=test.name,
+                table_name=table,
+                passed=passed,
+                severity=test.severity,
+                row_count=None if content is None or content.row_count < 0 else content.row_count,
+                unexpected_rows=outcome.get("failures"),
+                message=message,
+                content_hash=None if content is None else content.content_hash,
+            )
+
+
+def _failing_keys(connection: duckdb.DuckDBPyConnection, compiled_code: str | None, key: tuple[str, ...]) -> str:
+    """Keys of some failing rows, where the test's query gives them; other columns may be personal."""
+    if not compiled_code or not key:
+        return ""
+    try:
+        rows = connection.execute(
+            f"select distinct {', '.join(key)} from ({compiled_code}) order by all limit {SHOWN_KEYS}"
+        ).fetchall()
+    except duckdb.Error:
+        return ""  # the query gives counts, or rows of another table
+    shown = "; ".join(", ".join(f"{name}={value}" for name, value in zip(key, row, strict=True)) for row in rows)
+    return f", for example {shown}"

@@ -1,0 +1,226 @@
+"""Gate 1: is what landed what the source declares? Profiles of the raw tables, judged before staging reads a row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+
+import duckdb
+import pandas as pd
+
+from orchestration.checks.expectations import SHOWN_KEYS, Rule, Suite
+from orchestration.checks.records import CheckResult
+from orchestration.content_hash import quote_identifier
+from orchestration.settings import Settings
+from orchestration.sources import RawTable, Source, type_family
+
+GATE = "landing"
+AUDIT_COLUMNS = ("_source_file", "_row_number", "_load_id", "_loaded_at")
+
+
+@dataclass(frozen=True)
+class LandingProfile:
+    """A raw table in figures.
+
+    Attributes:
+        table: One row: `row_count`, `previous_row_count` (of the last good load, or its own where there is none),
+            `volume_ratio`, `conflicting_keys` and some of them in `conflicts`, `days_without_orders` (0 where the
+            table has no events).
+        columns: One row per declared or found column: `column_name`, `is_declared`, `is_present`, `type_fits`,
+            `found_type`, `null_share`, `max_null_share`, `not_finite` (NaN and ±inf values).
+    """
+
+    table: pd.DataFrame
+    columns: pd.DataFrame
+
+
+def profile_raw_table(
+    connection: duckdb.DuckDBPyConnection, source: Source, table: RawTable, settings: Settings, as_of_date: date
+) -> LandingProfile:
+    """Profiles a raw table through its view; every figure is computed by DuckDB, in place."""
+    found = {
+        name: dtype
+        for name, dtype, *_ in connection.execute(f"describe {table.view}").fetchall()
+        if name not in AUDIT_COLUMNS
+    }
+    counts = ", ".join(
+        f"count({quote_identifier(name)}), "
+        + (f"count_if(not isfinite({quote_identifier(name)}::double))" if type_family(dtype) == "number" else "0")
+        for name, dtype in found.items()
+    )
+    row_count, *counted = connection.execute(f"select count(*), {counts} from {table.view}").fetchall()[0]
+    filled = dict(zip(found, counted[::2], strict=True))
+    not_finite = dict(zip(found, counted[1::2], strict=True))
+
+    declared = {column.name: column for column in table.columns}
+    columns = []
+    for name in dict.fromkeys([*declared, *found]):
+        column = declared.get(name)
+        is_present = name in found
+        max_null_share = 1.0  # an absent or undeclared column breaks another rule
+        if column is not None and is_present:
+            max_null_share = settings.max_null_share if column.max_null_share is None else column.max_null_share
+        columns.append(
+            {
+                "column_name": name,
+                "is_declared": column is not None,
+                "is_present": is_present,
+                "type_fits": column is None or not is_present or column.accepts(found[name]),
+                "found_type": found.get(name, "missing"),
+                "null_share": 1 - filled.get(name, 0) / row_count if row_count else 1.0,
+                "max_null_share": max_null_share,
+                "not_finite": not_finite.get(name, 0),
+            }
+        )
+
+    previous_row_count = _last_good_row_count(connection, table) or row_count
+    conflicting_keys, conflicts = _conflicting_keys(connection, table, list(found))
+    figures = {
+        "row_count": row_count,
+        "previous_row_count": previous_row_count,
+        "volume_ratio": row_count / previous_row_count if previous_row_count else 1.0,
+        "conflicting_keys": conflicting_keys,
+        "conflicts": conflicts,
+        "days_without_orders": _days_without_orders(connection, source, table, found, as_of_date),
+    }
+    return LandingProfile(table=pd.DataFrame([figures]), columns=pd.DataFrame(columns))
+
+
+def _conflicting_keys(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, found: list[str]
+) -> tuple[int, str]:
+    """How many keys stand for rows that differ, and some of them."""
+    if not table.key or not set(table.key) <= set(found):
+        return 0, ""
+    key = ", ".join(quote_identifier(name) for name in table.key)
+    row = "hash(" + ", ".join(quote_identifier(name) for name in found) + ")"
+    conflicts = connection.execute(
+        f"select {key} from {table.view} group by {key} having min({row}) != max({row}) order by all"
+    ).fetchall()
+    shown = "; ".join(
+        ", ".join(f"{name}={value}" for name, value in zip(table.key, values, strict=True))
+        for values in conflicts[:SHOWN_KEYS]
+    )
+    return len(conflicts), shown
+
+
+def _last_good_row_count(connection: duckdb.DuckDBPyConnection, table: RawTable) -> int | None:
+    """Rows of the table when it last passed the whole gate."""
+    row = connection.execute(
+        "select max(row_count) from control.check_results where gate = ? and table_name = ?"
+        " group by run_id having bool_and(passed) order by max(result_id) desc limit 1",
+        [GATE, table.view],
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def _days_without_orders(
+    connection: duckdb.DuckDBPyConnection, source: Source, table: RawTable, found: Mapping[str, str], as_of_date: date
+) -> int:
+    """The longest pause between the newest ten days with orders, and from the newest of them to the day itself.
+
+    A pause before the day means that data is late; a pause behind the newest days means that their date is wrong.
+    """
+    if table.event_at is None or type_family(found.get(table.event_at, "")) != "time":
+        return 0
+    local = f"({quote_identifier(table.event_at)}::timestamp at time zone 'UTC' at time zone '{source.time_zone}')::date"
+    row = connection.execute(
+        f"with days as (select distinct {local} as day from {table.view} where {local} < $as_of order by day desc limit 10)"
+        " select max(coalesce(lead_day, $as_of::date) - day)"
+        " from (select day, lead(day) over (order by day) as lead_day from days)",
+        {"as_of": as_of_date},
+    ).fetchone()
+    return 10**6 if row is None or row[0] is None else int(row[0])
+
+
+def landing_suites(source: Source, table: RawTable, settings: Settings) -> tuple[Suite, Suite]:
+    """The suites of a raw table: one for its figures, one for its columns."""
+    where = f"dbt_project/models/staging/{source.name}/_{source.name}__sources.yml"
+    table_suite = Suite(
+        name="table_profile",
+        gate=GATE,
+        table_name=table.view,
+        key=("row_count", "previous_row_count", "conflicts", "days_without_orders"),
+        remedy=f"Mend or deliver {table.name} again, then refresh",
+        may_be_empty=("conflicts",),
+        rules=(
+            Rule(
+                "volume_holds",
+                f"at least {settings.min_volume_ratio:.0%} of the rows of the last good load"
+                " (CUSTOMER360_MIN_VOLUME_RATIO)",
+                "ExpectColumnValuesToBeBetween",
+                {"column": "volume_ratio", "min_value": settings.min_volume_ratio},
+            ),
+            Rule(
+                "keys_do_not_conflict",
+                f"one key ({', '.join(table.key)}), one content",
+                "ExpectColumnValuesToBeBetween",
+                {"column": "conflicting_keys", "max_value": 0},
+            ),
+            Rule(
+                "orders_are_fresh",
+                f"no more than {settings.max_days_without_orders} days without orders before the refreshed day"
+                " (CUSTOMER360_MAX_DAYS_WITHOUT_ORDERS)",
+                "ExpectColumnValuesToBeBetween",
+                {"column": "days_without_orders", "max_value": settings.max_days_without_orders},
+            ),
+        ),
+    )
+    column_suite = Suite(
+        name="column_profile",
+        gate=GATE,
+        table_name=table.view,
+        key=("column_name", "found_type", "null_share", "not_finite"),
+        remedy=f"Deliver {table.name} as {where} declares it, or declare the change there",
+        rules=(
+            Rule(
+                "columns_are_declared",
+                "no column that is not declared",
+                "ExpectColumnValuesToBeInSet",
+                {"column": "is_declared", "value_set": [True]},
+            ),
+            Rule(
+                "columns_are_present",
+                "every declared column",
+                "ExpectColumnValuesToBeInSet",
+                {"column": "is_present", "value_set": [True]},
+            ),
+            Rule(
+                "types_fit",
+                "every column of its declared type",
+                "ExpectColumnValuesToBeInSet",
+                {"column": "type_fits", "value_set": [True]},
+            ),
+            Rule(
+                "nulls_are_few",
+                "no more NULLs than declared",
+                "ExpectColumnPairValuesAToBeGreaterThanB",
+                {"column_A": "max_null_share", "column_B": "null_share", "or_equal": True},
+            ),
+            Rule(
+                "values_are_finite",
+                "no NaN and no infinity",
+                "ExpectColumnValuesToBeBetween",
+                {"column": "not_finite", "max_value": 0},
+            ),
+        ),
+    )
+    return table_suite, column_suite
+
+
+def check_raw_table(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    table: RawTable,
+    settings: Settings,
+    as_of_date: date,
+    content_hash: str,
+) -> list[CheckResult]:
+    """Profiles a raw table and judges the profile."""
+    table_suite, column_suite = landing_suites(source, table, settings)
+    profile = profile_raw_table(connection, source, table, settings, as_of_date)
+    row_count = int(profile.table.loc[0, "row_count"])
+    results = [
+        *table_suite.validate(profile.table, content_hash),
+        *column_suite.validate(profile.columns, content_hash),
+    ]
+    return [replace(result, row_count=row_count) for result in results]

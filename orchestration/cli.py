@@ -1,0 +1,118 @@
+"""The commands behind `make`: thin, and every error ends in one sentence that says what to do."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+from orchestration.landing import LandingError, resolve_as_of
+from orchestration.resources.dbt import DbtProjectError, prepare_manifest
+from orchestration.resources.publication import PublicationError, PublicationStore
+from orchestration.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+from orchestration.sources import Source, load_source
+
+EXPECTED_ERRORS = (SettingsError, LandingError, DbtProjectError, PublicationError)
+
+
+def prepare(settings: Settings, source: Source) -> None:
+    """Makes what a refresh and the UI need: folders, Dagster's home, dbt's manifest."""
+    settings.make_writable()
+    shutil.copyfile(Path(__file__).with_name("dagster.yaml"), settings.dagster_home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    os.environ.update(settings.dbt_environment())
+    prepare_manifest(settings, source)
+
+
+def refresh(settings: Settings, source: Source) -> int:
+    """Runs the daily job for one day, in this process; its run stands in the UI like any other."""
+    settings.make_writable()
+    as_of_date = resolve_as_of(source, source.input_dir(settings.input), settings.as_of)
+    prepare(settings, source)
+    print(f"refreshing {source.name} as of {as_of_date}", flush=True)
+
+    from orchestration.run import run_daily_refresh
+
+    outcome = run_daily_refresh(as_of_date)
+    if outcome.failures:
+        print("\nThe refresh failed; what is published stays as it was.", file=sys.stderr)
+        for failure in outcome.failures:
+            print(failure, file=sys.stderr)
+        return 1
+    show_publication(settings, source, as_of_date)
+    return 0
+
+
+def show_publication(settings: Settings, source: Source, as_of_date: date) -> None:
+    """Prints what readers now have."""
+    publication = PublicationStore(settings.published_dir, settings.keep_versions).current()
+    if publication is None:
+        return
+    print(f"\npublished version {publication.version} of {source.name}, as of {publication.as_of_date}:")
+    for table in publication.tables:
+        print(f"  {table.table_name:<22} {table.row_count:>12,} rows")
+    if as_of_date < publication.as_of_date:
+        print(f"{as_of_date} was rebuilt in the history; the current tables show the newest day.")
+    print('\nlook at it:  make sql Q="from customer_360 limit 5"')
+
+
+def sql(settings: Settings, source: Source, query: str | None) -> int:
+    """A read-only SQL shell on the current version; with a query, its result alone."""
+    store = PublicationStore(settings.published_dir, settings.keep_versions)
+    file = store.current_file()
+    command = [str(Path(sys.executable).with_name("duckdb")), "-readonly", "-cmd", "use marts", "-safe", str(file)]
+    return subprocess.run([*command, *(["-c", query] if query else [])], check=False).returncode
+
+
+def rollback(settings: Settings, source: Source, to: str | None) -> int:
+    """Makes an earlier version current again."""
+    publication = PublicationStore(settings.published_dir, settings.keep_versions).rollback(to)
+    print(f"current is now version {publication.version}, as of {publication.as_of_date}")
+    return 0
+
+
+def manifest(settings: Settings, source: Source) -> int:
+    """Makes what the UI and the tests need before they start."""
+    prepare(settings, source)
+    return 0
+
+
+def dev(settings: Settings, source: Source) -> int:
+    """The Dagster UI with schedule and daemon, on loopback."""
+    prepare(settings, source)
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    return subprocess.run(
+        [dagster, "dev", "-w", str(PROJECT_ROOT / "workspace.yaml"), "-h", "127.0.0.1"], cwd=PROJECT_ROOT, check=False
+    ).returncode
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; its exit code says whether it did what it promises."""
+    parser = argparse.ArgumentParser(prog="customer360", description="Customer 360: the daily refresh and its marts.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, function in {"refresh": refresh, "manifest": manifest, "dev": dev}.items():
+        commands.add_parser(name, help=(function.__doc__ or "").splitlines()[0])
+    sql_parser = commands.add_parser("sql", help=(sql.__doc__ or "").splitlines()[0])
+    sql_parser.add_argument("query", nargs="?")
+    rollback_parser = commands.add_parser("rollback", help=(rollback.__doc__ or "").splitlines()[0])
+    rollback_parser.add_argument("to", nargs="?")
+    options = parser.parse_args(arguments)
+
+    run: dict[str, Callable[[Settings, Source], int]] = {
+        "refresh": refresh,
+        "manifest": manifest,
+        "dev": dev,
+        "sql": lambda settings, source: sql(settings, source, options.query or None),
+        "rollback": lambda settings, source: rollback(settings, source, options.to or None),
+    }
+    try:
+        settings = load_settings()
+        return run[options.command](settings, load_source(settings.source))
+    except EXPECTED_ERRORS as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+
+

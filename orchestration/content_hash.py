@@ -1,0 +1,51 @@
+"""Content hashes of tables: order-free, over exact types.
+
+Two tables have the same hash exactly when they have the same columns (names, order and types) and the
+same multiset of rows. Gates record it for the table that they saw; publication compares it with the table
+that it is about to publish. File bytes are never compared: DuckDB lays out equal tables differently.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import duckdb
+
+
+@dataclass(frozen=True)
+class TableContent:
+    """What a table holds, in short: how many rows, and the hash of its columns and rows."""
+
+    row_count: int
+    content_hash: str
+
+
+def quote_identifier(name: str) -> str:
+    """`name` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def table_content(connection: duckdb.DuckDBPyConnection, relation: str) -> TableContent:
+    """Row count and content hash of `relation`.
+
+    Args:
+        connection: An open connection; it is only read from.
+        relation: A table or view as it stands in SQL, quoted where needed (`marts.orders`).
+
+    Returns:
+        The number of rows and a SHA-256 hex digest over the columns' names and types, the number of rows,
+        and the sum of the rows' 64-bit hashes: a sum does not depend on the order of the rows, and unlike
+        XOR does not cancel equal ones.
+
+    Raises:
+        duckdb.CatalogException: `relation` does not exist.
+    """
+    columns = [
+        (name, dtype) for name, dtype, *_ in connection.execute(f"describe {relation}").fetchall()
+    ]
+    row_hash = "hash(" + ", ".join(quote_identifier(name) for name, _ in columns) + ")"
+    row_count, hash_sum = connection.execute(
+        f"select count(*), coalesce(sum({row_hash}::hugeint), 0) from {relation}"
+    ).fetchall()[0]
+    digest = hashlib.sha256(json.dumps([columns, row_count, str(hash_sum)]).encode()).hexdigest()
+    return TableContent(row_count, digest)

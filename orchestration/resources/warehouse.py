@@ -1,0 +1,125 @@
+"""The working warehouse: one DuckDB file, private to the pipeline, with one writer at a time.
+
+It can always be rebuilt from raw. Python opens it briefly between dbt's runs; dbt opens it in its own process.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import IO
+
+import duckdb
+from dagster import ConfigurableResource, InitResourceContext
+from pydantic import Field
+
+from orchestration.landing import LedgerEntry, raw_view_sql
+from orchestration.sources import Source
+
+CONTROL_TABLES = """
+    create schema if not exists raw;
+    create schema if not exists control;
+    create table if not exists control.refresh (as_of_date date, run_id varchar);
+    create sequence if not exists control.result_id;
+    create table if not exists control.check_results (
+        result_id bigint default nextval('control.result_id'),
+        run_id varchar,
+        as_of_date date,
+        gate varchar,
+        check_name varchar,
+        table_name varchar,
+        severity varchar,
+        passed boolean,
+        row_count bigint,
+        unexpected_rows bigint,
+        message varchar,
+        content_hash varchar,
+        checked_at timestamp
+    );
+"""
+
+
+class WarehouseError(Exception):
+    """The warehouse cannot be used: why, and what to do."""
+
+
+@contextmanager
+def exclusive_lock(path: Path, timeout_seconds: float) -> Iterator[None]:
+    """Holds the lock of a refresh. The system frees it when its holder ends, however it ends.
+
+    Raises:
+        WarehouseError: Another process holds it and did not let go in time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        _acquire(file, path, timeout_seconds)
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _acquire(file: IO[str], path: Path, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise WarehouseError(
+                    f"another refresh is running (process {holder} holds {path}). Let it end, or wait for it"
+                    " with CUSTOMER360_LOCK_TIMEOUT_SECONDS=600"
+                ) from None
+            time.sleep(0.2)
+
+
+class Warehouse(ConfigurableResource):
+    """The working warehouse of a run. While the run lasts it holds the lock, so that there is one writer."""
+
+    path: str = Field(description="DuckDB file.")
+    duckdb_config: dict[str, str] = Field(description="DuckDB's bounds.")
+    lock_timeout_seconds: float = Field(0, description="How long to wait for another refresh to end.")
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator["Warehouse"]:
+        """Holds the lock for as long as the run uses the warehouse."""
+        with exclusive_lock(Path(self.path).with_suffix(".lock"), self.lock_timeout_seconds):
+            yield self
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that is closed again at once, so that dbt's process can open the file.
+
+        Raises:
+            WarehouseError: The file is damaged.
+        """
+        try:
+            with duckdb.connect(self.path, config=dict(self.duckdb_config)) as connection:
+                connection.execute(CONTROL_TABLES)
+                yield connection
+        except (duckdb.SerializationException, duckdb.IOException, duckdb.FatalException, duckdb.InternalException) as error:
+            raise WarehouseError(
+                f"{self.path} cannot be read ({str(error).splitlines()[0]}). Where it is damaged, remove it:"
+                " the next refresh builds it again from raw"
+            ) from error
+
+    def show_raw(self, source: Source, ledger: dict[str, list[LedgerEntry]], raw_dir: Path) -> None:
+        """Makes the raw views read the files in force."""
+        with self.connect() as connection:
+            for table in source.tables:
+                connection.execute(raw_view_sql(table, ledger[table.name], raw_dir))
+
+    def begin_refresh(self, as_of_date: date, run_id: str) -> None:
+        """Says which day dbt builds next."""
+        with self.connect() as connection:
+            connection.execute("begin")
+            connection.execute("delete from control.refresh")
+            connection.execute("insert into control.refresh values (?, ?)", [as_of_date, run_id])
+            connection.execute("commit")

@@ -1,0 +1,115 @@
+"""What a source declares about its raw tables: one YAML file, read by landing, by gate 1 and by dbt alike."""
+
+import importlib.util
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestration.settings import STAGING_DIR, SettingsError
+
+# DuckDB's types by what they can stand for: a file may hold a narrower type of the same family.
+TYPE_FAMILIES = {
+    "integer": {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"},
+    "number": {"FLOAT", "DOUBLE", "DECIMAL"},
+    "text": {"VARCHAR"},
+    "time": {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"},
+    "boolean": {"BOOLEAN"},
+}
+
+
+def type_family(duckdb_type: str) -> str:
+    """The family of a DuckDB type, or the type itself where it belongs to none (a list, a struct)."""
+    name = duckdb_type.upper().split("(")[0].strip()
+    for family, members in TYPE_FAMILIES.items():
+        if name in members:
+            return family
+    return name
+
+
+@dataclass(frozen=True)
+class RawColumn:
+    """A column as the source declares it."""
+
+    name: str
+    data_type: str
+    max_null_share: float | None  # None: the setting's default
+
+    def accepts(self, duckdb_type: str) -> bool:
+        """Whether a file's column of this type will do: the same family, or whole numbers for numbers."""
+        given, wanted = type_family(duckdb_type), type_family(self.data_type)
+        return given == wanted or (given, wanted) == ("integer", "number")
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A raw table as the source declares it."""
+
+    name: str
+    description: str
+    columns: tuple[RawColumn, ...]
+    key: tuple[str, ...]
+    event_at: str | None
+
+    @property
+    def view(self) -> str:
+        """The table's name in the warehouse."""
+        return f"raw.{self.name}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source: its tables, and what holds for all of them."""
+
+    name: str
+    time_zone: str
+    currency: str
+    package: str | None
+    tables: tuple[RawTable, ...]
+
+    @property
+    def orders(self) -> RawTable:
+        """The table whose events are the orders."""
+        return next(table for table in self.tables if table.event_at)
+
+    def input_dir(self, given: Path | None) -> Path:
+        """Where the source's files come from: the folder given, else the source's installed package.
+
+        Raises:
+            SettingsError: No folder was given, and the source has no package or it is not installed.
+        """
+        if given is not None:
+            return given
+        spec = importlib.util.find_spec(self.package) if self.package else None
+        if spec is None or spec.origin is None:
+            package = f", or install the package {self.package}" if self.package else ""
+            raise SettingsError(f"source {self.name} needs INPUT=<folder with its files>{package}")
+        return Path(spec.origin).parent / "data"
+
+
+def _meta(node: dict[str, Any]) -> dict[str, Any]:
+    return dict(node.get("config", {}).get("meta", {}))
+
+
+@lru_cache
+def load_source(name: str) -> Source:
+    """The declaration of source `name`, which `settings.known_sources()` lists."""
+    path = STAGING_DIR / name / f"_{name}__sources.yml"
+    (node,) = yaml.safe_load(path.read_text(encoding="utf-8"))["sources"]
+    tables = tuple(
+        RawTable(
+            name=table["name"],
+            description=table["description"],
+            columns=tuple(
+                RawColumn(column["name"], column["data_type"], _meta(column).get("max_null_share"))
+                for column in table["columns"]
+            ),
+            key=tuple(_meta(table).get("key", ())),
+            event_at=_meta(table).get("event_at"),
+        )
+        for table in node["tables"]
+    )
+    meta = _meta(node)
+    return Source(name, meta["time_zone"], meta["currency"], meta.get("package"), tables)
