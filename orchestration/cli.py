@@ -1,6 +1,7 @@
 """The commands behind `make`: thin, and every error ends in one sentence that says what to do."""
 
 import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -61,10 +62,14 @@ def show_publication(settings: Settings, source: Source, as_of_date: date) -> No
 
 def sql(settings: Settings, source: Source, query: str | None) -> int:
     """A read-only SQL shell on the current version; with a query, its result alone."""
-    store = PublicationStore(settings.published_dir, settings.keep_versions)
-    file = store.current_file()
-    command = [str(Path(sys.executable).with_name("duckdb")), "-readonly", "-cmd", "use marts", "-safe", str(file)]
-    return subprocess.run([*command, *(["-c", query] if query else [])], check=False).returncode
+    file = PublicationStore(settings.published_dir, settings.keep_versions).current_file()
+    # Safe mode locks files, ATTACH, INSTALL and SET. The package's own start script cannot be used with it: it sets an
+    # option once the options are locked.
+    package = importlib.util.find_spec("duckdb_cli")
+    assert package is not None and package.origin is not None
+    shell = str(Path(package.origin).with_name("duckdb"))
+    options = ["-no-init", "-readonly", "-safe", "-cmd", "use marts", *(["-c", query] if query else [])]
+    return subprocess.run([shell, *options, str(file)], check=False).returncode
 
 
 def rollback(settings: Settings, source: Source, to: str | None) -> int:

@@ -14,9 +14,9 @@ import duckdb
 
 @dataclass(frozen=True)
 class TableContent:
-    """What a table holds, in short: how many rows, and the hash of its columns and rows."""
+    """What a table holds, in short: how many rows (None where nobody counted), and the hash of its columns and rows."""
 
-    row_count: int
+    row_count: int | None
     content_hash: str
 
 

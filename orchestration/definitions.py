@@ -7,15 +7,15 @@ reads the source's declaration and dbt's manifest, and opens neither a database 
 from typing import Any
 
 from dagster import AssetSpec, Definitions, in_process_executor
-from dagster_dbt import DbtCliResource
 
 from orchestration.assets.landing import build_landing
 from orchestration.assets.publication import build_publication
 from orchestration.assets.warehouse import build_warehouse
+from orchestration.console import console_logger
 from orchestration.jobs import daily_refresh_job
 from orchestration.partitions import as_of_partitions
 from orchestration.policies import OWNERS
-from orchestration.resources.dbt import dbt_executable, load_manifest
+from orchestration.resources.dbt import Dbt, dbt_executable, load_manifest
 from orchestration.resources.warehouse import Warehouse
 from orchestration.schedules import daily_schedule
 from orchestration.settings import DBT_PROJECT_DIR, load_settings
@@ -58,10 +58,11 @@ def build_defs(**overrides: Any) -> Definitions:
                 duckdb_config=settings.duckdb_config(),
                 lock_timeout_seconds=settings.lock_timeout_seconds,
             ),
-            "dbt": DbtCliResource(
+            "dbt": Dbt(
                 project_dir=str(DBT_PROJECT_DIR), profiles_dir=str(DBT_PROJECT_DIR), dbt_executable=dbt_executable()
             ),
         },
+        loggers={"console": console_logger},
         # One process for all steps: a process per step would import everything again, and DuckDB uses the cores itself.
         executor=in_process_executor,
     )

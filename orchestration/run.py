@@ -31,7 +31,10 @@ def run_daily_refresh(as_of_date: date) -> Outcome:
     job = defs.resolve_job_def(DAILY_REFRESH)
     with DagsterInstance.get() as instance:
         result = job.execute_in_process(
-            partition_key=as_of_date.isoformat(), instance=instance, raise_on_error=False
+            partition_key=as_of_date.isoformat(),
+            instance=instance,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {}}},
         )
         failures = []
         for event in result.all_events:

@@ -35,6 +35,7 @@ class RawColumn:
 
     name: str
     data_type: str
+    description: str
     max_null_share: float | None  # None: the setting's default
 
     def accepts(self, duckdb_type: str) -> bool:
@@ -103,7 +104,9 @@ def load_source(name: str) -> Source:
             name=table["name"],
             description=table["description"],
             columns=tuple(
-                RawColumn(column["name"], column["data_type"], _meta(column).get("max_null_share"))
+                RawColumn(
+                    column["name"], column["data_type"], column["description"], _meta(column).get("max_null_share")
+                )
                 for column in table["columns"]
             ),
             key=tuple(_meta(table).get("key", ())),

@@ -77,9 +77,7 @@ def marker_of(connection: duckdb.DuckDBPyConnection) -> int:
     markers = set()
     for name in MARTS:
         markers |= set(connection.execute(f"select distinct marker from marts.{name}").fetchall())
-    published = connection.execute(
-        "select table_name, row_count, content_hash from marts.publication"
-    ).fetchall()
+    published = connection.execute("select table_name, row_count, content_hash from marts.publication").fetchall()
     assert {name: TableContent(*content) for name, *content in published} == {
         name: table_content(connection, f"marts.{name}") for name in MARTS
     }
@@ -89,17 +87,13 @@ def marker_of(connection: duckdb.DuckDBPyConnection) -> int:
 
 def files_of(store: PublicationStore) -> set[str]:
     """Names of all files of the store, relative to its folder."""
-    return {
-        str(path.relative_to(store.root)) for path in store.root.rglob("*") if not path.is_dir()
-    }
+    return {str(path.relative_to(store.root)) for path in store.root.rglob("*") if not path.is_dir()}
 
 
 def files_expected_of(store: PublicationStore) -> set[str]:
     """Names of the files that the store's versions account for: anything else is a leftover."""
     return {".lock", "current.duckdb"} | {
-        f"versions/{publication.version}.{suffix}"
-        for publication in store.versions()
-        for suffix in ("duckdb", "json")
+        f"versions/{publication.version}.{suffix}" for publication in store.versions() for suffix in ("duckdb", "json")
     }
 
 

@@ -1,4 +1,6 @@
 -- Every accepted member of a campaign that has begun is in the mart, and every response of theirs is counted.
+{{ config(meta={'dagster': {'ref': {'name': 'campaign_members'}}}) }}
+
 with expected as (
     select count(*) as members
     from {{ staged('campaign_members') }} as campaign_members

@@ -1,4 +1,6 @@
 -- The newest day of the history is what customer_360 shows.
+{{ config(meta={'dagster': {'ref': {'name': 'customer_360_history'}}}) }}
+
 select
     customer_360.customer_id,
     history.rfm_segment as history_rfm_segment,

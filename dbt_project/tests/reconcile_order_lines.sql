@@ -1,4 +1,6 @@
 -- What staging accepted before the newest day is what the mart holds: rows and sums.
+{{ config(meta={'dagster': {'ref': {'name': 'order_lines'}}}) }}
+
 with accepted as (
     select
         count(*) as row_count,

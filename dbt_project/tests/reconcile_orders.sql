@@ -1,4 +1,6 @@
 -- The lines, the orders, the days and the customers tell the same total.
+{{ config(meta={'dagster': {'ref': {'name': 'orders'}}}) }}
+
 with totals as (
     select
         (select sum(net_sales) from {{ ref('order_lines') }}) as of_lines,

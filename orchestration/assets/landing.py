@@ -14,7 +14,6 @@ from dagster import (
     AssetSpec,
     Failure,
     MaterializeResult,
-    MetadataValue,
     multi_asset,
     multi_asset_check,
 )
@@ -31,6 +30,7 @@ from orchestration.landing import (
     resolve_as_of,
     verify_raw,
 )
+from orchestration.markdown import markdown_table
 from orchestration.partitions import partition_day
 from orchestration.policies import OWNERS, TRANSIENT, WAREHOUSE_POOL
 from orchestration.resources.warehouse import Warehouse
@@ -60,7 +60,12 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
                 group_name="raw",
                 kinds={"parquet"},
                 owners=OWNERS,
-                metadata={"columns": MetadataValue.md("\n".join(f"- `{c.name}` {c.data_type}" for c in table.columns))},
+                metadata={
+                    "columns": markdown_table(
+                        ("column", "type", "description"),
+                        [(column.name, column.data_type, column.description) for column in table.columns],
+                    )
+                },
             )
             for table in source.tables
         ],
@@ -70,7 +75,7 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
     def landing(context: AssetExecutionContext, warehouse: Warehouse) -> Iterator[MaterializeResult]:
         """Lands every file of the source; files that are in force already change nothing."""
         try:
-            as_of_date = _as_of_date(context, settings, source)
+            _as_of_date(context, settings, source)  # a day that cannot be refreshed is refused before anything lands
             reports = land(source, source.input_dir(settings.input), settings.raw_dir)
             damaged = verify_raw(settings.raw_dir)
         except LandingError as error:
@@ -78,8 +83,9 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
         if damaged:
             raise Failure(description="landing: " + "; ".join(damaged), allow_retries=False)
         warehouse.show_raw(source, in_force(read_ledger(settings.raw_dir)), settings.raw_dir)
-        context.log.info("landed %s for as_of_date %s", source.name, as_of_date)
         for report in reports:
+            seen = "landed" if report.is_new else "in force already"
+            context.log.info(f"{report.table}: {report.rows:,} rows, {report.bytes:,} bytes, {seen}")
             yield MaterializeResult(
                 asset_key=AssetKey(["raw", report.table]),
                 metadata={
@@ -112,6 +118,7 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
         with warehouse.connect() as connection:
             for table in source.tables:
                 content_hash = raw_content_hash(ledger[table.name])
+                context.log.info(f"gate 1 on {table.name}")
                 results = check_raw_table(connection, source, table, settings, as_of_date, content_hash)
                 record(connection, results, run_id=context.run.run_id, as_of_date=as_of_date)
                 yield asset_check_result(context, results, raw_key(table), "landing_gate")

@@ -18,6 +18,7 @@ from orchestration.checks.dbt_tests import data_tests, relation_name
 from orchestration.checks.landing import landing_suites
 from orchestration.checks.marts import SUITES
 from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
+from orchestration.markdown import markdown_table
 from orchestration.partitions import partition_day
 from orchestration.policies import OWNERS, TRANSIENT, WAREHOUSE_POOL
 from orchestration.resources.publication import Publication, PublicationError, PublicationStore
@@ -128,17 +129,16 @@ def build_publication(settings: Settings, source: Source, manifest: Mapping[str,
             publication = publish_marts(warehouse, store, settings, source, manifest, context.run_id)
         except PublicationError as error:
             raise Failure(description=str(error), allow_retries=False) from error
+        context.log.info(f"published version {publication.version}")
         if context.has_partition_key and partition_day(context.partition_key) < publication.as_of_date:
-            context.log.info(
-                "%s was rebuilt; the current tables still show %s", context.partition_key, publication.as_of_date
-            )
-        rows = "\n".join(f"| {table.table_name} | {table.row_count:,} |" for table in publication.tables)
+            context.log.info(f"{context.partition_key} was rebuilt; the current tables show {publication.as_of_date}")
+        rows = [(table.table_name, table.row_count, table.content_hash) for table in publication.tables]
         return MaterializeResult(
             metadata={
                 "version": publication.version,
                 "as_of_date": publication.as_of_date.isoformat(),
                 "published_at": MetadataValue.timestamp(publication.published_at),
-                "tables": MetadataValue.md(f"| table | rows |\n|---|---:|\n{rows}"),
+                "tables": markdown_table(("table", "rows", "content hash"), rows),
                 "path": MetadataValue.path(str(settings.published_dir / "current.duckdb")),
             }
         )

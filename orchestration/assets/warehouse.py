@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
@@ -17,19 +18,22 @@ from dagster import (
     AssetsDefinition,
     Failure,
     MetadataValue,
+    Output,
     PartitionsDefinition,
     multi_asset_check,
 )
-from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
 from orchestration.checks.asset_checks import asset_check_result
 from orchestration.checks.dbt_tests import data_tests, relation_name, test_results
 from orchestration.checks.marts import SUITES, read_frame
 from orchestration.checks.records import record, relation_contents
+from orchestration.content_hash import TableContent
 from orchestration.landing import in_force, raw_content_hash, read_ledger
+from orchestration.markdown import markdown_table
 from orchestration.partitions import partition_day
 from orchestration.policies import WAREHOUSE_POOL
-from orchestration.resources.dbt import dbt_vars
+from orchestration.resources.dbt import Dbt, dbt_vars, run_folder
 from orchestration.resources.warehouse import Warehouse
 from orchestration.settings import Settings
 from orchestration.sources import Source
@@ -70,7 +74,7 @@ def raw_hashes(settings: Settings) -> dict[str, str]:
 
 def _build(
     context: AssetExecutionContext,
-    dbt: DbtCliResource,
+    dbt: Dbt,
     warehouse: Warehouse,
     settings: Settings,
     source: Source,
@@ -80,31 +84,55 @@ def _build(
     as_of_date = partition_day(context.partition_key) if context.has_partition_key else None
     if as_of_date is not None:
         warehouse.begin_refresh(as_of_date, context.run_id)
+    run_results = run_folder(settings) / "run_results.json"
+    run_results.unlink(missing_ok=True)
     arguments = ["build", "--exclude-resource-type", "unit_test", "--indirect-selection", "buildable"]
-    target_path = settings.dbt_target_dir / "run"
     invocation = dbt.cli(
-        [*arguments, "--vars", dbt_vars(source)], context=context, target_path=target_path, raise_on_error=False
+        [*arguments, "--vars", dbt_vars(source)],
+        context=context,
+        target_path=run_folder(settings),
+        raise_on_error=False,
     )
-    yield from invocation.stream()
+    # While dbt runs nobody else can open the warehouse: the events wait for what the tables hold.
+    events = list(invocation.stream())
 
-    run_results = target_path / "run_results.json"
     results = []
-    if run_results.exists():
-        with warehouse.connect() as connection:
-            tables = sorted({table for test in data_tests(manifest) for table in test.tables})
-            contents = relation_contents(connection, tables, raw_hashes(settings))
+    with warehouse.connect() as connection:
+        tables = sorted({table for test in data_tests(manifest) for table in test.tables})
+        contents = relation_contents(connection, tables, raw_hashes(settings))
+        if run_results.exists():
             results = list(test_results(manifest, run_results, connection, contents))
             record(connection, results, run_id=context.run_id, as_of_date=as_of_date)
+        for event in events:
+            yield _with_content(event, context, connection, contents) if isinstance(event, Output) else event
     if not invocation.is_successful():
         broken = list(dict.fromkeys(result.describe_failure() for result in results if result.blocks))
         raise Failure(
             description="\n".join(broken)
-            or f"dbt could not build the tables: {_last_error(invocation.get_error())}. The log is {target_path}/dbt.log",
+            or f"dbt could not build the tables: {_last_line(invocation.get_error())}. The log is in {run_folder(settings)}",
             allow_retries=False,
         )
 
 
-def _last_error(error: Exception | None) -> str:
+def _with_content(
+    output: Output[Any],
+    context: AssetExecutionContext,
+    connection: duckdb.DuckDBPyConnection,
+    contents: Mapping[str, TableContent],
+) -> Output[Any]:
+    """A table's output with its rows, and a preview of what is published anyway."""
+    relation = ".".join(context.asset_key_for_output(output.output_name).path)
+    metadata: dict[str, Any] = {**output.metadata}
+    content = contents.get(relation)
+    if content is not None and content.row_count is not None:
+        metadata |= {"dagster/row_count": content.row_count, "content_hash": content.content_hash}
+    if relation.startswith("marts."):
+        preview = connection.execute(f"select * from {relation} limit 5")
+        metadata["preview"] = markdown_table([name for name, *_ in preview.description or ()], preview.fetchall())
+    return output.with_metadata(metadata)
+
+
+def _last_line(error: Exception | None) -> str:
     return str(error).strip().splitlines()[-1] if error else "it ended without a result"
 
 
@@ -126,7 +154,7 @@ def build_warehouse(
         pool=WAREHOUSE_POOL,
     )
     def warehouse_assets(
-        context: AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse
+        context: AssetExecutionContext, dbt: Dbt, warehouse: Warehouse
     ) -> Iterator[Any]:
         """Staging, core and features."""
         yield from _build(context, dbt, warehouse, settings, source, manifest)
@@ -138,7 +166,7 @@ def build_warehouse(
         dagster_dbt_translator=translator,
         pool=WAREHOUSE_POOL,
     )
-    def mart_assets(context: AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
+    def mart_assets(context: AssetExecutionContext, dbt: Dbt, warehouse: Warehouse) -> Iterator[Any]:
         """What analysts read, built in the working warehouse."""
         yield from _build(context, dbt, warehouse, settings, source, manifest)
 

@@ -7,10 +7,10 @@ from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
     AssetKey,
-    MetadataValue,
 )
 
 from orchestration.checks.records import CheckResult
+from orchestration.markdown import markdown_table
 
 
 def asset_check_result(
@@ -20,10 +20,10 @@ def asset_check_result(
     broken = [result.describe_failure() for result in results if not result.passed]
     for line in broken:
         context.log.error(line)
-    rows = "\n".join(
-        f"| {result.check_name} | {'passed' if result.passed else '**failed**'} | {result.message or ''} |"
+    rows = [
+        (result.check_name, "passed" if result.passed else "**failed**", result.unexpected_rows, result.message)
         for result in results
-    )
+    ]
     return AssetCheckResult(
         passed=not any(result.blocks for result in results),
         asset_key=asset_key,
@@ -31,7 +31,7 @@ def asset_check_result(
         severity=AssetCheckSeverity.ERROR,
         description="\n".join(broken) or None,
         metadata={
-            "rules": MetadataValue.md(f"| rule | result | found, and what to do |\n|---|---|---|\n{rows}"),
+            "rules": markdown_table(("rule", "result", "unexpected rows", "found, and what to do"), rows),
             "rules_checked": len(results),
             "rules_broken": len(broken),
         },

@@ -95,7 +95,7 @@ def test_results(
                 table_name=table,
                 passed=passed,
                 severity=test.severity,
-                row_count=None if content is None or content.row_count < 0 else content.row_count,
+                row_count=None if content is None else content.row_count,
                 unexpected_rows=outcome.get("failures"),
                 message=message,
                 content_hash=None if content is None else content.content_hash,

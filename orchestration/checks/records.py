@@ -98,10 +98,10 @@ def relation_contents(
     for relation in relations:
         schema = relation.split(".")[0]
         if relation in raw_hashes:
-            contents[relation] = TableContent(-1, raw_hashes[relation])
+            contents[relation] = TableContent(None, raw_hashes[relation])
         elif relation in views and schema in ("staging", "core"):
             definition = json.dumps([views[relation], sorted(raw_hashes.items())])
-            contents[relation] = TableContent(-1, hashlib.sha256(definition.encode()).hexdigest())
+            contents[relation] = TableContent(None, hashlib.sha256(definition.encode()).hexdigest())
         elif relation in views or relation in tables:
             contents[relation] = table_content(connection, relation)
     return contents

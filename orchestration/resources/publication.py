@@ -110,9 +110,7 @@ class PublicationStore:
 
     def __init__(self, root: Path, keep: int = 7) -> None:
         if keep < 1:
-            raise ValueError(
-                f"keep is {keep}, expected 1 or more: the newest version always stays."
-            )
+            raise ValueError(f"keep is {keep}, expected 1 or more: the newest version always stays.")
         self.root = Path(root)
         self.keep = keep
         self._versions_folder = self.root / "versions"
@@ -247,8 +245,7 @@ class PublicationStore:
         """Build, check and finish a version; not yet current."""
         published_at = datetime.now(UTC)
         tables = tuple(
-            PublishedTable(name, content.row_count, content.content_hash)
-            for name, content in sorted(expected.items())
+            PublishedTable(name, content.row_count, content.content_hash) for name, content in sorted(expected.items())
         )
         building = self._versions_folder / f".{version}.building"
         with duckdb.connect(building) as connection:
@@ -280,9 +277,7 @@ class PublicationStore:
 
         checking.chmod(0o444)
         _fsync(checking)
-        publication = Publication(
-            version, as_of_date, source, published_at, _sha256(checking), tables
-        )
+        publication = Publication(version, as_of_date, source, published_at, _sha256(checking), tables)
         description = self._versions_folder / f".{version}.json"
         description.write_text(_to_json(publication), encoding="utf-8")
         description.chmod(0o444)
@@ -316,11 +311,7 @@ class PublicationStore:
         self._new_link.unlink(missing_ok=True)
         for path in sorted(self._versions_folder.iterdir()):
             unfinished = path.name.startswith(".") and _VERSION.match(path.name, 1)
-            orphaned = (
-                path.suffix == ".json"
-                and _VERSION.fullmatch(path.stem)
-                and not self._file(path.stem).exists()
-            )
+            orphaned = path.suffix == ".json" and _VERSION.fullmatch(path.stem) and not self._file(path.stem).exists()
             if unfinished and path.is_dir():
                 shutil.rmtree(path)
             elif unfinished or orphaned:
@@ -374,15 +365,11 @@ class PublicationStore:
     def _describe(self, version: str) -> Publication:
         """The description of a version, checked against its seal but not against the file."""
         if version not in self._known_versions():
-            raise PublicationError(
-                f"There is no version {version!r} in {self.root}. Available: {self._available()}."
-            )
+            raise PublicationError(f"There is no version {version!r} in {self.root}. Available: {self._available()}.")
         try:
             publication = _from_json(self._description(version).read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(
-                version, f"its description cannot be read ({error or type(error)})"
-            ) from error
+            raise _damaged(version, f"its description cannot be read ({error!r})") from error
         if publication.version != version:
             raise _damaged(version, f"its description is of version {publication.version}")
         return publication
@@ -440,16 +427,12 @@ class PublicationStore:
             ) from error
 
 
-def _copy_marts(
-    connection: duckdb.DuckDBPyConnection, warehouse: Path, expected: Mapping[str, TableContent]
-) -> None:
+def _copy_marts(connection: duckdb.DuckDBPyConnection, warehouse: Path, expected: Mapping[str, TableContent]) -> None:
     """Copy the warehouse's marts, rows in their order, with comments, to the connection's file."""
     # Views name other tables by the name the warehouse has as a database: the stem of its file.
     catalog = warehouse.stem
     try:
-        connection.execute(
-            f"attach {_literal(warehouse)} as {quote_identifier(catalog)} (read_only)"
-        )
+        connection.execute(f"attach {_literal(warehouse)} as {quote_identifier(catalog)} (read_only)")
     except duckdb.Error as error:
         raise PublicationError(
             f"The warehouse {warehouse} cannot be opened for reading: {error}. "
@@ -495,8 +478,7 @@ def _check_names(expected: set[str], given: set[str]) -> None:
         )
     if _PUBLICATION_TABLE in expected | given:
         raise PublicationError(
-            f"The warehouse has a {_SCHEMA}.{_PUBLICATION_TABLE}, but publishing writes that "
-            "table. Rename the model."
+            f"The warehouse has a {_SCHEMA}.{_PUBLICATION_TABLE}, but publishing writes that table. Rename the model."
         )
     if missing := expected - given:
         raise PublicationError(
@@ -511,9 +493,7 @@ def _check_names(expected: set[str], given: set[str]) -> None:
         )
 
 
-def _check_content(
-    connection: duckdb.DuckDBPyConnection, name: str, expected: TableContent
-) -> None:
+def _check_content(connection: duckdb.DuckDBPyConnection, name: str, expected: TableContent) -> None:
     given = table_content(connection, _qualified(name))
     if given != expected:
         raise PublicationError(

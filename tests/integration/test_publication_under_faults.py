@@ -119,6 +119,7 @@ def test_killed_before_every_step(tmp_path: Path, published_before: int) -> None
         steps.append(output.split()[-1])
         before = published_before - 1 if published_before else None
         assert_recovers(store, before, 1000, after=2000)
+        shutil.rmtree(store.root)
 
     # The sweep went through the whole publication: building, swapping and, where there is
     # something to prune, pruning; at last the lock's file is closed.
@@ -403,9 +404,7 @@ def test_failing_system_call(
     assert contents(store.current_file()) == expected
 
 
-def test_a_rollback_that_fails_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rollback_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = PublicationStore(tmp_path / "published")
     for marker in (1, 2):
         publish_marker(store, marker)

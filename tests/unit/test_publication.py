@@ -86,8 +86,7 @@ def test_publish_makes_a_version_current(store: PublicationStore, warehouse: Pat
     assert published.source == "sample"
     assert published.published_at.tzinfo == UTC
     assert published.tables == tuple(
-        PublishedTable(name, expected[name].row_count, expected[name].content_hash)
-        for name in sorted(MARTS)
+        PublishedTable(name, expected[name].row_count, expected[name].content_hash) for name in sorted(MARTS)
     )
     assert store.current() == store.verify() == published
     assert store.versions() == [published]
@@ -96,9 +95,7 @@ def test_publish_makes_a_version_current(store: PublicationStore, warehouse: Pat
     assert files_of(store) == files_expected_of(store)
 
 
-def test_current_is_a_relative_link_that_moves_with_the_folder(
-    store: PublicationStore, tmp_path: Path
-) -> None:
+def test_current_is_a_relative_link_that_moves_with_the_folder(store: PublicationStore, tmp_path: Path) -> None:
     published = publish_marker(store, 1)
     link = store.root / "current.duckdb"
     assert link.readlink() == Path(f"versions/{published.version}.duckdb")
@@ -117,9 +114,7 @@ def test_the_description_is_plain_json(store: PublicationStore) -> None:
     assert [table["table_name"] for table in fields["tables"]] == sorted(MARTS)
 
 
-def test_views_become_tables_and_rows_keep_their_order(
-    store: PublicationStore, warehouse: Path
-) -> None:
+def test_views_become_tables_and_rows_keep_their_order(store: PublicationStore, warehouse: Path) -> None:
     store.publish(warehouse, contents(warehouse), as_of_date=DAY, source="sample")
     with duckdb.connect(warehouse, read_only=True) as connection:
         rows = connection.execute("select * from marts.orders").fetchall()
@@ -127,21 +122,16 @@ def test_views_become_tables_and_rows_keep_their_order(
 
     with duckdb.connect(store.current_file(), read_only=True) as connection:
         relations = connection.execute(
-            "select table_schema, table_name, table_type from information_schema.tables "
-            "order by table_name"
+            "select table_schema, table_name, table_type from information_schema.tables order by table_name"
         ).fetchall()
-        assert relations == [
-            ("marts", name, "BASE TABLE") for name in sorted([*MARTS, "publication"])
-        ]
+        assert relations == [("marts", name, "BASE TABLE") for name in sorted([*MARTS, "publication"])]
         assert connection.execute("select * from marts.orders").fetchall() == rows
 
 
 def test_comments_are_copied(store: PublicationStore) -> None:
     publish_marker(store, 1)
     with duckdb.connect(store.current_file(), read_only=True) as connection:
-        tables = dict(
-            connection.execute("select table_name, comment from duckdb_tables()").fetchall()
-        )
+        tables = dict(connection.execute("select table_name, comment from duckdb_tables()").fetchall())
         columns = {
             (table, column): comment
             for table, column, comment in connection.execute(
@@ -190,9 +180,7 @@ def test_names_and_texts_may_hold_quotes(store: PublicationStore, tmp_path: Path
         connection.execute(f"""comment on column marts.{table}."a ""b" is 'it''s'""")
         content = table_content(connection, f"marts.{table}")
 
-    published = store.publish(
-        warehouse, {'odd "name"': content}, as_of_date=DAY, source="the company's"
-    )
+    published = store.publish(warehouse, {'odd "name"': content}, as_of_date=DAY, source="the company's")
 
     assert published.tables[0].table_name == 'odd "name"'
     assert store.verify().source == "the company's"
@@ -252,15 +240,14 @@ with duckdb.connect(root / "current.duckdb", read_only=True) as connection:
 def test_order_of_versions_does_not_depend_on_the_clock(
     store: PublicationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     class BackwardClock(datetime):
+        days = 0
+
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> "BackwardClock":
-            nonlocal now
-            now -= timedelta(days=400)
-            return now
+            cls.days -= 400
+            return cls(2024, 6, 1, tzinfo=tz) + timedelta(days=cls.days)
 
-    now = BackwardClock(2024, 6, 1, tzinfo=UTC)
     monkeypatch.setattr(publication_module, "datetime", BackwardClock)
     published = [publish_marker(store, marker) for marker in range(3)]
 
@@ -272,9 +259,7 @@ def test_order_of_versions_does_not_depend_on_the_clock(
 
 def test_a_rebuilt_old_day_is_a_newer_version(store: PublicationStore, warehouse: Path) -> None:
     publish_marker(store, 1)
-    old_day = store.publish(
-        warehouse, contents(warehouse), as_of_date=date(2019, 1, 31), source="sample"
-    )
+    old_day = store.publish(warehouse, contents(warehouse), as_of_date=date(2019, 1, 31), source="sample")
     assert old_day.version == "000002-2019-01-31"
     assert store.current() == old_day
 
@@ -500,9 +485,7 @@ def test_rollback_to_a_named_version_forth_and_back(store: PublicationStore) -> 
 
 
 @pytest.mark.parametrize("name", ["000009-2024-06-01", "", "../current", "000001"])
-def test_rollback_to_an_unknown_version_lists_what_there_is(
-    store: PublicationStore, name: str
-) -> None:
+def test_rollback_to_an_unknown_version_lists_what_there_is(store: PublicationStore, name: str) -> None:
     published = publish_marker(store, 1)
     for action in (store.rollback, store.verify):
         with pytest.raises(PublicationError, match=r"no version .*Available: 000001-2024-06-01\."):
@@ -582,9 +565,7 @@ DAMAGES = [truncate, empty, delete_description, empty_description, swap_in_anoth
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_current_is_found_and_can_be_left(
-    store: PublicationStore, damage: Callable[[Path], None]
-) -> None:
+def test_a_damaged_current_is_found_and_can_be_left(store: PublicationStore, damage: Callable[[Path], None]) -> None:
     first = publish_marker(store, 1)
     damaged = publish_marker(store, 2)
     damage(version_file(store, damaged))

@@ -6,7 +6,11 @@ with order_lines as (
 ),
 
 orders as (
-    select *
+    select
+        order_id,
+        customer_id,
+        ordered_at,
+        {{ business_date('ordered_at') }} as order_date
     from {{ staged('orders') }}
 ),
 
@@ -35,7 +39,8 @@ joined as (
         order_lines.discounts,
         order_lines.net_sales,
         order_lines.coupon_discounts,
-        orders.ordered_at
+        orders.ordered_at,
+        orders.order_date
     from order_lines
     inner join orders on order_lines.order_id = orders.order_id
     left join products on order_lines.product_id = products.product_id
@@ -59,7 +64,7 @@ final as (
         net_sales,
         coupon_discounts,
         ordered_at,
-        {{ business_date('ordered_at') }} as order_date
+        order_date
     from joined
 )
 
