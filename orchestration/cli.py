@@ -119,5 +119,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EXPECTED_ERRORS as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
-
-

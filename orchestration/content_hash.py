@@ -40,9 +40,7 @@ def table_content(connection: duckdb.DuckDBPyConnection, relation: str) -> Table
     Raises:
         duckdb.CatalogException: `relation` does not exist.
     """
-    columns = [
-        (name, dtype) for name, dtype, *_ in connection.execute(f"describe {relation}").fetchall()
-    ]
+    columns = [(name, dtype) for name, dtype, *_ in connection.execute(f"describe {relation}").fetchall()]
     row_hash = "hash(" + ", ".join(quote_identifier(name) for name, _ in columns) + ")"
     row_count, hash_sum = connection.execute(
         f"select count(*), coalesce(sum({row_hash}::hugeint), 0) from {relation}"

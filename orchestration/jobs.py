@@ -12,5 +12,5 @@ def daily_refresh_job(partitions: PartitionsDefinition) -> UnresolvedAssetJobDef
         DAILY_REFRESH,
         selection=AssetSelection.all(),
         partitions_def=partitions,
-        description="Lands the source's files, rebuilds the marts as of the day, and publishes them if every gate passes.",
+        description="Lands the source's files, rebuilds the marts as of a day, publishes them if every gate passes.",
     )

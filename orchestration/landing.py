@@ -68,7 +68,7 @@ def read_ledger(raw_dir: Path) -> list[LedgerEntry]:
     if not path.exists():
         return []
     entries = []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
@@ -213,7 +213,8 @@ def land(source: Source, input_dir: Path, raw_dir: Path, now: datetime | None = 
             _append(raw_dir, entries)
     except OSError as error:
         raise LandingError(
-            f"cannot land into {raw_dir}: {error.strerror or error}. Free some space or mend the folder, then refresh again"
+            f"cannot land into {raw_dir}: {error.strerror or error}."
+            " Free some space or mend the folder, then refresh again"
         ) from error
     return reports
 
@@ -283,9 +284,7 @@ def order_days(source: Source, input_dir: Path, now: datetime) -> tuple[date, da
     return first, newest
 
 
-def resolve_as_of(
-    source: Source, input_dir: Path, as_of: date | None, now: datetime | None = None
-) -> date:
+def resolve_as_of(source: Source, input_dir: Path, as_of: date | None, now: datetime | None = None) -> date:
     """The day to refresh: the one asked for, or the day after the newest order, but never one that is not over.
 
     Raises:
@@ -297,9 +296,7 @@ def resolve_as_of(
     if as_of is None:
         return min(newest + timedelta(days=1), today)
     if as_of <= first:
-        raise LandingError(
-            f"AS_OF {as_of} has no order before it: the first order is of {first}. Give a later day"
-        )
+        raise LandingError(f"AS_OF {as_of} has no order before it: the first order is of {first}. Give a later day")
     if as_of > today:
         raise LandingError(f"AS_OF {as_of} has not begun: today is {today}. Give an earlier day")
     return as_of

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from dagster import DagsterEventType, DagsterInstance
+from dagster._core.execution.plan.objects import StepFailureData
 
 from orchestration.jobs import DAILY_REFRESH
 
@@ -24,6 +25,12 @@ class Outcome:
     failures: tuple[str, ...]
 
 
+def _reason(failure: StepFailureData) -> str:
+    """What a step said when it gave up, else the error that stopped it."""
+    said = failure.user_failure_data.description if failure.user_failure_data else None
+    return said or (failure.error.to_string() if failure.error else "it failed without a word")
+
+
 def run_daily_refresh(as_of_date: date) -> Outcome:
     """Runs the job for a day in the instance of DAGSTER_HOME."""
     from orchestration.definitions import defs
@@ -39,11 +46,7 @@ def run_daily_refresh(as_of_date: date) -> Outcome:
         failures = []
         for event in result.all_events:
             if event.event_type == DagsterEventType.STEP_FAILURE:
-                error = event.step_failure_data.error
-                text = event.step_failure_data.user_failure_data
-                failures.append(
-                    f"{event.step_key}: {text.description if text and text.description else error.to_string() if error else 'failed'}"
-                )
+                failures.append(f"{event.step_key}: {_reason(event.step_failure_data)}")
             elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
                 evaluation = event.asset_check_evaluation_data
                 if not evaluation.passed and evaluation.blocking and evaluation.description:

@@ -68,9 +68,7 @@ class Settings(BaseSettings):
     schedule_time_zone: str | None = Field(
         None, description="Zone of the schedule; without one, the source's business time zone."
     )
-    first_as_of: date = Field(
-        date(2017, 1, 2), description="First day that the Dagster UI offers as a partition."
-    )
+    first_as_of: date = Field(date(2017, 1, 2), description="First day that the Dagster UI offers as a partition.")
 
     keep_versions: Annotated[int, Field(ge=1)] = Field(
         7, description="Published versions that stay for readers and for rolling back: a week."
@@ -78,9 +76,7 @@ class Settings(BaseSettings):
     memory_limit: str = Field(
         "2GB", description="DuckDB's memory; it spills to disk beyond. Leaves room beside Python."
     )
-    threads: Annotated[int, Field(ge=1)] = Field(
-        os.cpu_count() or 1, description="Threads of DuckDB and of dbt."
-    )
+    threads: Annotated[int, Field(ge=1)] = Field(os.cpu_count() or 1, description="Threads of DuckDB and of dbt.")
     lock_timeout_seconds: Annotated[float, Field(ge=0)] = Field(
         0, description="How long a refresh waits for another one to end before it gives up."
     )
@@ -113,9 +109,7 @@ class Settings(BaseSettings):
             try:
                 return date.fromisoformat(value)
             except ValueError:
-                raise ValueError(
-                    f"{value!r} is not a day; give it as YYYY-MM-DD, for example 2018-01-01"
-                ) from None
+                raise ValueError(f"{value!r} is not a day; give it as YYYY-MM-DD, for example 2018-01-01") from None
         return value
 
     @field_validator("schedule_time_zone")
@@ -125,9 +119,7 @@ class Settings(BaseSettings):
             try:
                 ZoneInfo(value)
             except (KeyError, ValueError):
-                raise ValueError(
-                    f"{value!r} is not a time zone; for example America/New_York"
-                ) from None
+                raise ValueError(f"{value!r} is not a time zone; for example America/New_York") from None
         return value
 
     @field_validator("data", "input")

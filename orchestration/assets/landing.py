@@ -6,8 +6,8 @@ from datetime import date
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
-    AssetCheckSpec,
     AssetChecksDefinition,
+    AssetCheckSpec,
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
@@ -37,12 +37,15 @@ from orchestration.resources.warehouse import Warehouse
 from orchestration.settings import Settings
 from orchestration.sources import RawTable, Source
 
+
 def raw_key(table: RawTable) -> AssetKey:
     """Asset key of a raw table."""
     return AssetKey(["raw", table.name])
 
 
-def _as_of_date(context: AssetExecutionContext | AssetCheckExecutionContext, settings: Settings, source: Source) -> date:
+def _as_of_date(
+    context: AssetExecutionContext | AssetCheckExecutionContext, settings: Settings, source: Source
+) -> date:
     """The day of the run, or for a run without one the day that a refresh would take now."""
     asked = partition_day(context.partition_key) if context.has_partition_key else settings.as_of
     return resolve_as_of(source, source.input_dir(settings.input), asked)
@@ -72,7 +75,7 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
         retry_policy=TRANSIENT,
         pool=WAREHOUSE_POOL,
     )
-    def landing(context: AssetExecutionContext, warehouse: Warehouse) -> Iterator[MaterializeResult]:
+    def landing(context: AssetExecutionContext, warehouse: Warehouse) -> Iterator[MaterializeResult[None]]:
         """Lands every file of the source; files that are in force already change nothing."""
         try:
             _as_of_date(context, settings, source)  # a day that cannot be refreshed is refused before anything lands

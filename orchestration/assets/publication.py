@@ -40,9 +40,7 @@ def published_tables(manifest: Mapping[str, Any]) -> list[str]:
 
 def required_checks(settings: Settings, source: Source, manifest: Mapping[str, Any]) -> set[tuple[str, str]]:
     """Every check that must have passed before publication, as (check_name, table_name): the catalogue of the gates."""
-    tests = {
-        (test.name, table) for test in data_tests(manifest) if test.severity == "error" for table in test.tables
-    }
+    tests = {(test.name, table) for test in data_tests(manifest) if test.severity == "error" for table in test.tables}
     suites = [suite for table in source.tables for suite in landing_suites(source, table, settings)]
     return tests | {(name, suite.table_name) for suite in (*suites, *SUITES) for name in suite.check_names}
 
@@ -58,8 +56,8 @@ def publish_marts(
     """Publishes the marts if gate 4 lets them pass.
 
     Raises:
-        PublicationError: A required check failed, never ran, or saw other content; or the disk refused the file. What is
-            published stays as it was.
+        PublicationError: A required check failed, never ran, or saw other content; or the disk refused the file.
+            What is published stays as it was.
     """
     required = required_checks(settings, source, manifest)
     tables = published_tables(manifest)
@@ -115,7 +113,7 @@ def build_publication(settings: Settings, source: Source, manifest: Mapping[str,
         retry_policy=TRANSIENT,
         pool=WAREHOUSE_POOL,
     )
-    def published_marts(context: AssetExecutionContext, warehouse: Warehouse) -> MaterializeResult:
+    def published_marts(context: AssetExecutionContext, warehouse: Warehouse) -> MaterializeResult[None]:
         """Gate 4, then the new version."""
         broken = _broken_promises(context)
         if broken:

@@ -11,8 +11,8 @@ import duckdb
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
-    AssetCheckSpec,
     AssetChecksDefinition,
+    AssetCheckSpec,
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
@@ -109,7 +109,8 @@ def _build(
         broken = list(dict.fromkeys(result.describe_failure() for result in results if result.blocks))
         raise Failure(
             description="\n".join(broken)
-            or f"dbt could not build the tables: {_last_line(invocation.get_error())}. The log is in {run_folder(settings)}",
+            or f"dbt could not build the tables: {_last_line(invocation.get_error())}."
+            f" The log is in {run_folder(settings)}",
             allow_retries=False,
         )
 
@@ -153,9 +154,7 @@ def build_warehouse(
         dagster_dbt_translator=translator,
         pool=WAREHOUSE_POOL,
     )
-    def warehouse_assets(
-        context: AssetExecutionContext, dbt: Dbt, warehouse: Warehouse
-    ) -> Iterator[Any]:
+    def warehouse_assets(context: AssetExecutionContext, dbt: Dbt, warehouse: Warehouse) -> Iterator[Any]:
         """Staging, core and features."""
         yield from _build(context, dbt, warehouse, settings, source, manifest)
 

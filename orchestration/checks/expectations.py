@@ -19,7 +19,7 @@ import pandas as pd
 from orchestration.checks.records import CheckResult
 
 if TYPE_CHECKING:
-    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 
 SHOWN_KEYS = 5
 GUARDS = ("has_rows", "columns_have_values", "numbers_are_finite")
@@ -119,7 +119,7 @@ def _broken_guards(frame: pd.DataFrame, may_be_empty: Sequence[str]) -> dict[str
     if all_null:
         problems["columns_have_values"] = f"no value at all in {', '.join(all_null)}"
     numbers = frame.select_dtypes("number")
-    not_finite = [name for name in numbers if np.isinf(numbers[name].astype("float64")).any()]
+    not_finite = [str(name) for name in numbers if np.isinf(numbers[name].astype("float64")).any()]
     if not_finite:
         problems["numbers_are_finite"] = f"infinite values in {', '.join(not_finite)}"
     return problems
@@ -148,10 +148,10 @@ def _run(name: str, rules: Sequence[Rule], frame: pd.DataFrame) -> dict[str, Any
         .get_batch({"dataframe": frame.reset_index(drop=True)})
     )
     expectations = [getattr(gxe, rule.expectation)(**rule.arguments, meta={"rule": rule.name}) for rule in rules]
-    outcome = batch.validate(
+    outcome: Any = batch.validate(
         gx.ExpectationSuite(name=name, expectations=expectations), result_format={"result_format": "COMPLETE"}
     )
-    return {str(validation.expectation_config.meta["rule"]): validation for validation in outcome.results}  # type: ignore[union-attr,index]
+    return {str(validation.expectation_config.meta["rule"]): validation for validation in outcome.results}
 
 
 def _explain(frame: pd.DataFrame, validation: Any, key: Sequence[str]) -> tuple[str, int | None]:

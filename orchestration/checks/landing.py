@@ -22,6 +22,7 @@ class LandingProfile:
     """A raw table in figures.
 
     Attributes:
+        row_count: Its rows.
         table: One row: `row_count`, `previous_row_count` (of the last good load, or its own where there is none),
             `volume_ratio`, `conflicting_keys` and some of them in `conflicts`, `days_without_orders` (0 where the
             table has no events).
@@ -29,6 +30,7 @@ class LandingProfile:
             `found_type`, `null_share`, `max_null_share`, `not_finite` (NaN and ±inf values).
     """
 
+    row_count: int
     table: pd.DataFrame
     columns: pd.DataFrame
 
@@ -82,12 +84,10 @@ def profile_raw_table(
         "conflicts": conflicts,
         "days_without_orders": _days_without_orders(connection, source, table, found, as_of_date),
     }
-    return LandingProfile(table=pd.DataFrame([figures]), columns=pd.DataFrame(columns))
+    return LandingProfile(row_count, table=pd.DataFrame([figures]), columns=pd.DataFrame(columns))
 
 
-def _conflicting_keys(
-    connection: duckdb.DuckDBPyConnection, table: RawTable, found: list[str]
-) -> tuple[int, str]:
+def _conflicting_keys(connection: duckdb.DuckDBPyConnection, table: RawTable, found: list[str]) -> tuple[int, str]:
     """How many keys stand for rows that differ, and some of them."""
     if not table.key or not set(table.key) <= set(found):
         return 0, ""
@@ -122,9 +122,12 @@ def _days_without_orders(
     """
     if table.event_at is None or type_family(found.get(table.event_at, "")) != "time":
         return 0
-    local = f"({quote_identifier(table.event_at)}::timestamp at time zone 'UTC' at time zone '{source.time_zone}')::date"
+    local = (
+        f"({quote_identifier(table.event_at)}::timestamp at time zone 'UTC' at time zone '{source.time_zone}')::date"
+    )
     row = connection.execute(
-        f"with days as (select distinct {local} as day from {table.view} where {local} < $as_of order by day desc limit 10)"
+        f"with days as (select distinct {local} as day from {table.view}"
+        " where day < $as_of order by day desc limit 10)"
         " select max(coalesce(lead_day, $as_of::date) - day)"
         " from (select day, lead(day) over (order by day) as lead_day from days)",
         {"as_of": as_of_date},
@@ -218,9 +221,8 @@ def check_raw_table(
     """Profiles a raw table and judges the profile."""
     table_suite, column_suite = landing_suites(source, table, settings)
     profile = profile_raw_table(connection, source, table, settings, as_of_date)
-    row_count = int(profile.table.loc[0, "row_count"])
     results = [
         *table_suite.validate(profile.table, content_hash),
         *column_suite.validate(profile.columns, content_hash),
     ]
-    return [replace(result, row_count=row_count) for result in results]
+    return [replace(result, row_count=profile.row_count) for result in results]

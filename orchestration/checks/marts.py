@@ -9,18 +9,13 @@ import duckdb
 import pandas as pd
 
 from orchestration.checks.expectations import Rule, Suite
-from orchestration.checks.records import CheckResult
 
 GATE = "marts"
 REMEDY = "Look at these rows in data/warehouse.duckdb, mend the source or the model, then refresh"
 
 
-def _between(
-    name: str, words: str, column: str, least: float | None = None, most: float | None = None
-) -> Rule:
-    return Rule(
-        name, words, "ExpectColumnValuesToBeBetween", {"column": column, "min_value": least, "max_value": most}
-    )
+def _between(name: str, words: str, column: str, least: float | None = None, most: float | None = None) -> Rule:
+    return Rule(name, words, "ExpectColumnValuesToBeBetween", {"column": column, "min_value": least, "max_value": most})
 
 
 def _not_less(name: str, words: str, greater: str, less: str) -> Rule:
@@ -59,9 +54,7 @@ CUSTOMER_360 = Suite(
         _between("f_score_is_1_to_5", "f_score from 1 to 5", "f_score", 1, 5),
         _between("m_score_is_1_to_5", "m_score from 1 to 5", "m_score", 1, 5),
         Rule("segments_are_given", "an rfm_segment", "ExpectColumnValuesToNotBeNull", {"column": "rfm_segment"}),
-        Rule(
-            "stages_are_given", "a lifecycle_stage", "ExpectColumnValuesToNotBeNull", {"column": "lifecycle_stage"}
-        ),
+        Rule("stages_are_given", "a lifecycle_stage", "ExpectColumnValuesToNotBeNull", {"column": "lifecycle_stage"}),
     ),
 )
 
@@ -75,7 +68,9 @@ KPI_DAILY = Suite(
         Rule("days_are_unique", "one row a day", "ExpectColumnValuesToBeUnique", {"column": "business_date"}),
         _between("orders_are_counted", "orders of 0 or more", "orders", least=0),
         _not_less("customers_have_orders", "active_customers not above orders", "orders", "active_customers"),
-        _not_less("newcomers_are_active", "new_customers not above active_customers", "active_customers", "new_customers"),
+        _not_less(
+            "newcomers_are_active", "new_customers not above active_customers", "active_customers", "new_customers"
+        ),
         _not_less("gross_covers_discounts", "discounts not above gross_sales", "gross_sales", "discounts"),
         Rule(
             "some_day_has_sales",

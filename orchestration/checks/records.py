@@ -67,7 +67,8 @@ def record(
         connection.execute("begin")
         connection.executemany(
             "insert into control.check_results (run_id, as_of_date, gate, check_name, table_name, severity, passed,"
-            " row_count, unexpected_rows, message, content_hash, checked_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " row_count, unexpected_rows, message, content_hash, checked_at)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         connection.execute("commit")
@@ -137,7 +138,5 @@ def reasons_not_to_publish(
         elif content is None:
             reasons.append(f"{table_name} does not exist. Run the whole refresh")
         elif found[2] != content.content_hash:
-            reasons.append(
-                f"{table_name} is not what {check_name} passed: it has changed since. Run the whole refresh"
-            )
+            reasons.append(f"{table_name} is not what {check_name} passed: it has changed since. Run the whole refresh")
     return reasons

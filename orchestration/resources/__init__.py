@@ -1,0 +1,1 @@
+"""What the assets work with: the warehouse, dbt, the publication store."""

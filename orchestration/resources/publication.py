@@ -245,7 +245,8 @@ class PublicationStore:
         """Build, check and finish a version; not yet current."""
         published_at = datetime.now(UTC)
         tables = tuple(
-            PublishedTable(name, content.row_count, content.content_hash) for name, content in sorted(expected.items())
+            PublishedTable(name, _counted(name, content), content.content_hash)
+            for name, content in sorted(expected.items())
         )
         building = self._versions_folder / f".{version}.building"
         with duckdb.connect(building) as connection:
@@ -467,6 +468,13 @@ def _copy_marts(connection: duckdb.DuckDBPyConnection, warehouse: Path, expected
     for name, column, comment in column_comments:
         target = f"{_qualified(name)}.{quote_identifier(column)}"
         connection.execute(f"comment on column {target} is {_literal(comment)}")
+
+
+def _counted(table_name: str, content: TableContent) -> int:
+    """Rows of a table to publish, whose content must have been read and not inferred."""
+    if content.row_count is None:
+        raise ValueError(f"the rows of {table_name} were not counted; pass the content of the table itself")
+    return content.row_count
 
 
 def _check_names(expected: set[str], given: set[str]) -> None:

@@ -80,7 +80,7 @@ def _acquire(file: IO[str], path: Path, timeout_seconds: float) -> None:
             time.sleep(0.2)
 
 
-class Warehouse(ConfigurableResource):
+class Warehouse(ConfigurableResource["Warehouse"]):
     """The working warehouse of a run. While the run lasts it holds the lock, so that there is one writer."""
 
     path: str = Field(description="DuckDB file.")
@@ -104,7 +104,12 @@ class Warehouse(ConfigurableResource):
             with duckdb.connect(self.path, config=dict(self.duckdb_config)) as connection:
                 connection.execute(CONTROL_TABLES)
                 yield connection
-        except (duckdb.SerializationException, duckdb.IOException, duckdb.FatalException, duckdb.InternalException) as error:
+        except (
+            duckdb.SerializationException,
+            duckdb.IOException,
+            duckdb.FatalException,
+            duckdb.InternalException,
+        ) as error:
             raise WarehouseError(
                 f"{self.path} cannot be read ({str(error).splitlines()[0]}). Where it is damaged, remove it:"
                 " the next refresh builds it again from raw"

@@ -56,9 +56,7 @@ final as (
         line_type,
         quantity,
         case when is_sold_in_units and quantity != 0 then quantity end as units,
-        case
-            when is_sold_in_units and quantity != 0 then (gross_sales / quantity)::decimal(18, 4)
-        end as unit_price,
+        case when is_sold_in_units and quantity != 0 then {{ ratio('gross_sales', 'quantity', 4) }} end as unit_price,
         gross_sales,
         discounts,
         net_sales,

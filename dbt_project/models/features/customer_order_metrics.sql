@@ -79,11 +79,12 @@ final as (
         totals.longest_ended_gap_days,
         coalesce(totals.lifetime_count_orders, 0) as lifetime_count_orders,
         coalesce(totals.lifetime_net_sales, 0)::decimal(18, 2) as lifetime_net_sales,
-        (totals.lifetime_net_sales / totals.lifetime_count_orders)::decimal(18, 2) as avg_order_value,
-        (
-            {{ days_between('totals.first_order_date', 'totals.last_order_date') }}
-            / nullif(totals.lifetime_count_orders - 1, 0)::decimal(18, 2)
-        )::decimal(18, 2) as average_days_between_orders,
+        {{ ratio('totals.lifetime_net_sales', 'totals.lifetime_count_orders', 2) }} as avg_order_value,
+        {{ ratio(
+            days_between('totals.first_order_date', 'totals.last_order_date'),
+            'nullif(totals.lifetime_count_orders - 1, 0)',
+            2
+        ) }} as average_days_between_orders,
         coalesce(totals.frequency, 0) as frequency,
         coalesce(totals.monetary, 0)::decimal(18, 2) as monetary,
         coalesce(totals.net_sales_current_window, 0)::decimal(18, 2) as net_sales_current_window,

@@ -59,11 +59,11 @@ final as (
         coalesce(membership.count_members, 0) as count_members,
         coalesce(membership.count_responders, 0) as count_responders,
         coalesce(membership.count_responses, 0) as count_responses,
-        (membership.count_responders / membership.count_members)::decimal(9, 6) as response_rate,
+        {{ ratio('membership.count_responders', 'membership.count_members', 6) }}::decimal(9, 6) as response_rate,
         coalesce(sales.count_buyers, 0) as count_buyers,
         coalesce(sales.count_orders, 0) as count_orders,
         coalesce(sales.net_sales, 0)::decimal(18, 2) as members_net_sales,
-        (sales.net_sales / membership.count_members)::decimal(18, 2) as net_sales_per_member
+        {{ ratio('sales.net_sales', 'membership.count_members', 2) }} as net_sales_per_member
     from campaigns
     left join offers on campaigns.campaign_id = offers.campaign_id
     left join membership on campaigns.campaign_id = membership.campaign_id

@@ -46,7 +46,7 @@ final as (
         coalesce(daily.coupon_discounts, 0)::decimal(18, 2) as coupon_discounts,
         coalesce(daily.active_customers, 0) as active_customers,
         coalesce(daily.new_customers, 0) as new_customers,
-        (daily.net_sales / daily.orders)::decimal(18, 2) as avg_order_value
+        {{ ratio('daily.net_sales', 'daily.orders', 2) }} as avg_order_value
     from calendar
     left join daily on calendar.business_date = daily.order_date
 )

@@ -17,7 +17,7 @@ first_orders as (
 first_campaigns as (
     select
         customer_id,
-        min(assigned_at) - interval 1 day as first_seen_at
+        {{ business_midnight(add_days(business_date('min(assigned_at)'), -1)) }} as first_seen_at
     from {{ ref('stg_complete_journey__campaign_members') }}
     group by customer_id
 ),
