@@ -1,0 +1,164 @@
+"""What the refresh costs beside its floor: the same compiled SQL, run by plain DuckDB in one process.
+
+Run by `make bench`. Every figure is a ratio of two measurements of this run, or a size; seconds are shown beside
+them, as machines differ. The fixed part (start-up, imports, parsing, checks of a few rows) is what a refresh of 60
+households takes; the marginal part is what the whole sample takes on top, and its floor likewise.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psutil
+
+from orchestration.checks.dbt_tests import relation_name
+from orchestration.landing import in_force, raw_view_sql, read_ledger
+from orchestration.resources.dbt import run_folder
+from orchestration.resources.warehouse import CONTROL_TABLES
+from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT
+from tests.pipeline import Home, cut_sample
+
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds and the most memory that a process and its children held at one time."""
+
+    seconds: float
+    peak_bytes: int
+
+
+def measure(command: list[str], environment: dict[str, str]) -> Measured:
+    """Runs a command to its end.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    started, peak = time.perf_counter(), 0
+    with tempfile.TemporaryFile("w+") as output:
+        process = psutil.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=output, text=True)
+        while process.poll() is None:
+            peak = max(peak, _resident(process))
+            time.sleep(0.05)
+        if process.returncode != 0:
+            output.seek(0)
+            raise RuntimeError(f"{command} failed:\n{output.read()[-3000:]}")
+    return Measured(time.perf_counter() - started, peak)
+
+
+def _resident(process: psutil.Process) -> int:
+    total = 0
+    for member in [process, *_children(process)]:
+        try:
+            total += member.memory_info().rss
+        except psutil.Error:
+            continue
+    return total
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=True))
+    except psutil.Error:
+        return []
+
+
+def median(measurement: Callable[[], Measured]) -> Measured:
+    """The middle of some measurements, and the highest peak."""
+    measured = [measurement() for _ in range(REPEATS)]
+    return Measured(statistics.median(m.seconds for m in measured), max(m.peak_bytes for m in measured))
+
+
+def floor(home: Home) -> float:
+    """Seconds that plain DuckDB takes for the compiled SQL of a refreshed home, and for copying the marts to a file."""
+    settings, folder = home.settings, home.data / "floor"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    manifest = home.manifest
+    nodes = {
+        unique_id: node for unique_id, node in manifest["nodes"].items() if node["resource_type"] in ("model", "seed")
+    }
+    order = TopologicalSorter({uid: node["depends_on"].get("nodes", []) for uid, node in nodes.items()}).static_order()
+    compiled = run_folder(settings) / "compiled" / manifest["metadata"]["project_name"]
+    ledger = in_force(read_ledger(settings.raw_dir))
+
+    started = time.perf_counter()
+    with duckdb.connect(str(folder / "warehouse.duckdb"), config=settings.duckdb_config()) as connection:
+        connection.execute(CONTROL_TABLES)
+        as_of_date = home.query("select max(as_of_date) from marts.publication")[0][0]
+        connection.execute(f"insert into control.refresh values (date '{as_of_date}', 'floor')")
+        for table in home.source.tables:
+            connection.execute(raw_view_sql(table, ledger[table.name], settings.raw_dir))
+        for node in (nodes[uid] for uid in order if uid in nodes):
+            connection.execute(f"create schema if not exists {node['schema']}")
+            kind = "view" if node["config"]["materialized"] == "view" else "table"
+            if node["resource_type"] == "seed":
+                sql = f"from read_csv('{DBT_PROJECT_DIR / node['original_file_path']}')"
+            else:
+                sql = (compiled / node["original_file_path"]).read_text()
+            connection.execute(f"create {kind} {relation_name(node)} as {sql}")
+        connection.execute(f"attach '{folder / 'published.duckdb'}' as published; create schema published.marts")
+        for node in nodes.values():
+            if node["schema"] == "marts":
+                connection.execute(f"create table published.{relation_name(node)} as from {relation_name(node)}")
+    return time.perf_counter() - started
+
+
+def import_seconds(statement: str, environment: dict[str, str]) -> float:
+    """Seconds of a new interpreter that runs one statement."""
+    return median(lambda: measure([sys.executable, "-c", statement], environment)).seconds
+
+
+def main() -> None:
+    """Measures and prints."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        small = Home(folder / "small", cut_sample(folder / "input"))
+        whole = Home(folder / "whole")
+        command = [sys.executable, "-m", "orchestration", "refresh"]
+        results: dict[str, Any] = {"cores": os.cpu_count(), "repeats": REPEATS}
+        first = measure(command, whole.environment())
+        measure(command, small.environment())
+        refreshed = {
+            name: median(lambda home=home: measure(command, home.environment()))  # type: ignore[misc]
+            for name, home in (("small", small), ("whole", whole))
+        }
+        floors = {
+            name: statistics.median(floor(home) for _ in range(REPEATS))
+            for name, home in (("small", small), ("whole", whole))
+        }
+        marginal = refreshed["whole"].seconds - refreshed["small"].seconds
+        marginal_floor = floors["whole"] - floors["small"]
+        load = "from orchestration.definitions import defs"
+        environment = {**whole.environment(), **whole.settings.dbt_environment()}
+        location = import_seconds(load, environment)
+        libraries = import_seconds("import dagster, dagster_dbt, pandas, duckdb", environment)
+        results |= {
+            "first_refresh_seconds": first.seconds,
+            "refresh_seconds": refreshed["whole"].seconds,
+            "floor_seconds": floors["whole"],
+            "refresh_to_floor": refreshed["whole"].seconds / floors["whole"],
+            "fixed_seconds": refreshed["small"].seconds,
+            "marginal_seconds": marginal,
+            "marginal_floor_seconds": marginal_floor,
+            "marginal_to_floor": marginal / marginal_floor,
+            "peak_memory_gib": max(first.peak_bytes, refreshed["whole"].peak_bytes) / 2**30,
+            "code_location_seconds": location,
+            "code_location_to_its_libraries": location / libraries,
+        }
+    print(json.dumps({name: round(value, 3) for name, value in results.items()}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
