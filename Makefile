@@ -42,7 +42,7 @@ manifest: setup ## parses the dbt project, where it has changed
 lint: setup manifest ## style, SQL style, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/sqlfluff lint --processes 1 dbt_project
+	CUSTOMER360_WAREHOUSE=:memory: $(BIN)/sqlfluff lint --processes 1 dbt_project
 	$(BIN)/mypy
 
 lock: ## pins every version again, from the ranges in pyproject.toml (needs uv)

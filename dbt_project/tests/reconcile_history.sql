@@ -8,7 +8,7 @@ select
 from {{ ref('customer_360') }} as customer_360
 left join {{ ref('customer_360_history') }} as history
     on customer_360.customer_id = history.customer_id
-    and customer_360.as_of_date = history.as_of_date
+        and customer_360.as_of_date = history.as_of_date
 where history.rfm_segment is distinct from customer_360.rfm_segment
     or history.lifecycle_stage is distinct from customer_360.lifecycle_stage
     or history.lifetime_net_sales is distinct from customer_360.lifetime_net_sales

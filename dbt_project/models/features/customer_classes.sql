@@ -54,7 +54,7 @@ final as (
     left join rfm_grid
         on buyers.r_score = rfm_grid.r_score
         -- Frequency and money count alike; a half point counts up.
-        and floor((buyers.f_score + buyers.m_score + 1) / 2) = rfm_grid.fm_score
+            and floor((buyers.f_score + buyers.m_score + 1) / 2) = rfm_grid.fm_score
 )
 
 select * from final

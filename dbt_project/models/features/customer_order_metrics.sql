@@ -94,7 +94,7 @@ final as (
     left join totals on customers.customer_id = totals.customer_id
     left join store_orders
         on customers.customer_id = store_orders.customer_id
-        and store_orders.store_rank = 1
+            and store_orders.store_rank = 1
 )
 
 select * from final

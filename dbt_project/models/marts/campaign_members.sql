@@ -34,7 +34,7 @@ final as (
     inner join campaigns on campaign_members.campaign_id = campaigns.campaign_id
     left join responses
         on campaign_members.campaign_id = responses.campaign_id
-        and campaign_members.customer_id = responses.customer_id
+            and campaign_members.customer_id = responses.customer_id
 )
 
 select * from final

@@ -42,7 +42,7 @@ sales as (
     inner join campaign_members on campaigns.campaign_id = campaign_members.campaign_id
     inner join orders
         on campaign_members.customer_id = orders.customer_id
-        and orders.order_date between campaigns.start_date and campaigns.end_date
+            and orders.order_date between campaigns.start_date and campaigns.end_date
     group by campaigns.campaign_id
 ),
 

@@ -48,7 +48,7 @@ final as (
     inner join current_day on metrics.as_of_date = current_day.as_of_date
     inner join classes
         on metrics.customer_id = classes.customer_id
-        and metrics.as_of_date = classes.as_of_date
+            and metrics.as_of_date = classes.as_of_date
     inner join customers on metrics.customer_id = customers.customer_id
 )
 

@@ -33,7 +33,7 @@ final as (
     inner join refresh on metrics.as_of_date = refresh.as_of_date
     inner join classes
         on metrics.customer_id = classes.customer_id
-        and metrics.as_of_date = classes.as_of_date
+            and metrics.as_of_date = classes.as_of_date
 )
 
 select * from final

@@ -45,7 +45,7 @@ final as (
     from folded
     left join members
         on folded.campaign_id = members.campaign_id
-        and folded.customer_id = members.customer_id
+            and folded.customer_id = members.customer_id
 )
 
 select * from final
