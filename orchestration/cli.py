@@ -47,9 +47,13 @@ def refresh(settings: Settings, source: Source) -> int:
     return 0
 
 
+def _store(settings: Settings) -> PublicationStore:
+    return PublicationStore(settings.published_dir, settings.keep_versions)
+
+
 def show_publication(settings: Settings, source: Source, as_of_date: date) -> None:
     """Prints what readers now have."""
-    publication = PublicationStore(settings.published_dir, settings.keep_versions).current()
+    publication = _store(settings).current()
     if publication is None:
         return
     print(f"\npublished version {publication.version} of {source.name}, as of {publication.as_of_date}:")
@@ -62,7 +66,7 @@ def show_publication(settings: Settings, source: Source, as_of_date: date) -> No
 
 def sql(settings: Settings, source: Source, query: str | None) -> int:
     """A read-only SQL shell on the current version; with a query, its result alone."""
-    file = PublicationStore(settings.published_dir, settings.keep_versions).current_file()
+    file = _store(settings).current_file()
     # Safe mode locks files, ATTACH, INSTALL and SET. The package's own start script cannot be used with it: it sets an
     # option once the options are locked.
     package = importlib.util.find_spec("duckdb_cli")
@@ -74,7 +78,7 @@ def sql(settings: Settings, source: Source, query: str | None) -> int:
 
 def rollback(settings: Settings, source: Source, to: str | None) -> int:
     """Makes an earlier version current again."""
-    publication = PublicationStore(settings.published_dir, settings.keep_versions).rollback(to)
+    publication = _store(settings).rollback(to)
     print(f"current is now version {publication.version}, as of {publication.as_of_date}")
     return 0
 

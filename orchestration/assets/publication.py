@@ -122,7 +122,7 @@ def build_publication(settings: Settings, source: Source, manifest: Mapping[str,
                 " Look at their steps, then refresh again",
                 allow_retries=False,
             )
-        store = PublicationStore(settings.published_dir, settings.keep_versions)
+        store = PublicationStore(settings.published_dir, settings.keep_versions, settings.duckdb_config())
         try:
             publication = publish_marts(warehouse, store, settings, source, manifest, context.run_id)
         except PublicationError as error:

@@ -158,13 +158,15 @@ def _explain(frame: pd.DataFrame, validation: Any, key: Sequence[str]) -> tuple[
     """What a broken rule met, in keys and counts but never in values, and how many rows break it."""
     info = validation.exception_info
     records = [info] if "raised_exception" in info else list(info.values())
-    raised = [str(record["exception_message"]) for record in records if record.get("raised_exception")]
-    if raised:
-        return f"it could not be decided ({raised[0].splitlines()[0][:200]})", None
+    # The error's own text may quote a value.
+    if any(record.get("raised_exception") for record in records):
+        return "it could not be decided; look whether its columns are there and of the right type", None
     rows = validation.result.get("unexpected_index_list")
     if rows:
         return _some_keys(frame, rows, key), len(rows)
-    return f"found {validation.result.get('observed_value')}", None
+    observed = validation.result.get("observed_value")
+    # A figure tells nothing about a person; a text or a list may be raw values.
+    return (f"found {observed}" if isinstance(observed, (int, float, np.number)) else "the column as a whole"), None
 
 
 def _some_keys(frame: pd.DataFrame, rows: Sequence[int], key: Sequence[str]) -> str:

@@ -92,9 +92,10 @@ def _conflicting_keys(connection: duckdb.DuckDBPyConnection, table: RawTable, fo
     if not table.key or not set(table.key) <= set(found):
         return 0, ""
     key = ", ".join(quote_identifier(name) for name in table.key)
+    is_whole = " and ".join(f"{quote_identifier(name)} is not null" for name in table.key)  # others go to quarantine
     row = "hash(" + ", ".join(quote_identifier(name) for name in found) + ")"
     conflicts = connection.execute(
-        f"select {key} from {table.view} group by {key} having min({row}) != max({row}) order by all"
+        f"select {key} from {table.view} where {is_whole} group by {key} having min({row}) != max({row}) order by all"
     ).fetchall()
     shown = "; ".join(
         ", ".join(f"{name}={value}" for name, value in zip(table.key, values, strict=True))
@@ -142,7 +143,7 @@ def landing_suites(source: Source, table: RawTable, settings: Settings) -> tuple
         name="table_profile",
         gate=GATE,
         table_name=table.view,
-        key=("row_count", "previous_row_count", "conflicts", "days_without_orders"),
+        key=("row_count", "previous_row_count", "conflicting_keys", "conflicts", "days_without_orders"),
         remedy=f"Mend or deliver {table.name} again, then refresh",
         may_be_empty=("conflicts",),
         rules=(

@@ -103,16 +103,18 @@ class PublicationStore:
     Args:
         root: Folder of the store (`data/published`); made when something is published.
         keep: How many of the newest versions stay; the current one stays whatever its age.
+        duckdb_config: DuckDB's bounds while a version is built.
 
     Raises:
         ValueError: `keep` is below 1.
     """
 
-    def __init__(self, root: Path, keep: int = 7) -> None:
+    def __init__(self, root: Path, keep: int = 7, duckdb_config: Mapping[str, str] | None = None) -> None:
         if keep < 1:
             raise ValueError(f"keep is {keep}, expected 1 or more: the newest version always stays.")
         self.root = Path(root)
         self.keep = keep
+        self._duckdb_config: dict[str, str | bool | int | float | list[str]] = {**(duckdb_config or {})}
         self._versions_folder = self.root / "versions"
         self._link = self.root / "current.duckdb"
         self._new_link = self.root / ".current.duckdb"
@@ -249,7 +251,7 @@ class PublicationStore:
             for name, content in sorted(expected.items())
         )
         building = self._versions_folder / f".{version}.building"
-        with duckdb.connect(building) as connection:
+        with duckdb.connect(building, config=self._duckdb_config) as connection:
             connection.begin()
             _copy_marts(connection, warehouse, expected)
             connection.execute(_CREATE_PUBLICATION_TABLE)
@@ -272,7 +274,7 @@ class PublicationStore:
         # by the file's name: under a new name it can only read what is in the file.
         checking = self._versions_folder / f".{version}.checking"
         building.replace(checking)
-        with duckdb.connect(checking, read_only=True) as connection:
+        with duckdb.connect(checking, read_only=True, config=self._duckdb_config) as connection:
             for name, content in expected.items():
                 _check_content(connection, name, content)
 
