@@ -21,7 +21,6 @@ from orchestration.resources.publication import (
     Publication,
     PublicationError,
     PublicationStore,
-    PublishedTable,
 )
 from tests.publication_helpers import (
     DAY,
@@ -85,9 +84,9 @@ def test_publish_makes_a_version_current(store: PublicationStore, warehouse: Pat
     assert published.as_of_date == DAY
     assert published.source == "sample"
     assert published.published_at.tzinfo == UTC
-    assert published.tables == tuple(
-        PublishedTable(name, expected[name].row_count, expected[name].content_hash) for name in sorted(MARTS)
-    )
+    assert [(table.table_name, table.row_count, table.content_hash) for table in published.tables] == [
+        (name, expected[name].row_count, expected[name].content_hash) for name in sorted(MARTS)
+    ]
     assert store.current() == store.verify() == published
     assert store.versions() == [published]
     assert store.current_file() == version_file(store, published).resolve()
