@@ -7,7 +7,6 @@ rebuilt from it. What the rows mean is not decided here but in dbt's staging.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from orchestration.content_hash import quote_identifier
+from orchestration.files import replace_durably, sha256_of
 from orchestration.sources import RawTable, Source
 
 LEDGER_NAME = "ledger.jsonl"
@@ -56,30 +56,27 @@ class LoadReport:
     is_new: bool
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _whole_lines(raw_dir: Path) -> str:
+    """The ledger up to its last line end; what stands behind it was cut short and is no entry."""
+    path = raw_dir / LEDGER_NAME
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return text[: text.rfind("\n") + 1]
 
 
 def read_ledger(raw_dir: Path) -> list[LedgerEntry]:
-    """All entries, oldest first. A last line that a crash cut short is not an entry."""
-    path = raw_dir / LEDGER_NAME
-    if not path.exists():
-        return []
+    """All entries, oldest first.
+
+    Raises:
+        LandingError: A line is damaged.
+    """
     entries = []
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
+    for number, line in enumerate(_whole_lines(raw_dir).splitlines(), start=1):
         try:
             entries.append(LedgerEntry(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            if number == len(lines):
-                continue
             raise LandingError(
-                f"{path}, line {number} is damaged. Restore the file from a backup, or remove {raw_dir}"
-                " and land the files again"
+                f"{raw_dir / LEDGER_NAME}, line {number} is damaged. Restore the file from a backup, or remove"
+                f" {raw_dir} and land the files again"
             ) from error
     return entries
 
@@ -94,17 +91,13 @@ def in_force(entries: Iterable[LedgerEntry]) -> dict[str, list[LedgerEntry]]:
 
 
 def _append(raw_dir: Path, entries: list[LedgerEntry]) -> None:
-    """All entries by one write, after whole lines only: a load is recorded altogether or not at all."""
+    """Adds all entries of a load by one rename: it is recorded altogether or not at all."""
     path = raw_dir / LEDGER_NAME
-    with path.open("ab+") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        whole = file.read().rfind(b"\n") + 1
-        if whole < end:
-            file.truncate(whole)
-        file.write("".join(json.dumps(asdict(entry)) + "\n" for entry in entries).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    building = path.with_suffix(".building")
+    building.write_text(
+        _whole_lines(raw_dir) + "".join(json.dumps(asdict(entry)) + "\n" for entry in entries), encoding="utf-8"
+    )
+    replace_durably(building, path)
 
 
 def _find(table: RawTable, input_dir: Path) -> Path:
@@ -147,17 +140,10 @@ def _store(path: Path, sha256: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     building = target.with_suffix(".building")
     shutil.copyfile(path, building)
-    with building.open("rb") as file:
-        os.fsync(file.fileno())
     if sha256_of(building) != sha256:
         building.unlink()
         raise LandingError(f"{path} changed while it was read. Land it again once it is complete")
-    building.replace(target)
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    replace_durably(building, target)
 
 
 def land(source: Source, input_dir: Path, raw_dir: Path, now: datetime | None = None) -> list[LoadReport]:

@@ -5,6 +5,7 @@ commands take; every setting also has its long name, `CUSTOMER360_<NAME>`.
 """
 
 import os
+from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -118,7 +119,7 @@ class Settings(BaseSettings):
         if value is not None:
             try:
                 ZoneInfo(value)
-            except (KeyError, ValueError):
+            except (KeyError, ValueError, OSError):
                 raise ValueError(f"{value!r} is not a time zone; for example America/New_York") from None
         return value
 
@@ -184,17 +185,17 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: A folder cannot be made or written to.
         """
-        probe = self.data / f".writable-{os.getpid()}"
-        try:
-            for folder in (self.data, self.raw_dir, self.published_dir, self.dagster_home, self.temp_dir):
+        for folder in (self.data, self.raw_dir, self.published_dir, self.dagster_home, self.temp_dir):
+            probe = folder / f".writable-{os.getpid()}"
+            try:
                 folder.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise SettingsError(
-                f"cannot write to {self.data}: {error.strerror}. Give a folder that can be written to"
-                " in CUSTOMER360_DATA, or mend the permissions of this one"
-            ) from error
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise SettingsError(
+                    f"cannot write to {folder}: {error.strerror}. Give a folder that can be written to"
+                    " in CUSTOMER360_DATA, or mend the permissions of this one"
+                ) from error
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -207,8 +208,13 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in issue['loc'])}: {issue['msg'].removeprefix('Value error, ')}"
-            for issue in error.errors()
-        )
-        raise SettingsError(problems) from None
+        raise SettingsError("; ".join(_problem(issue) for issue in error.errors())) from None
+
+
+def _problem(issue: Mapping[str, Any]) -> str:
+    """One value that cannot be used: under which name, what was given, what was expected."""
+    name = str(issue["loc"][0]).upper().removeprefix("CUSTOMER360_")
+    text = str(issue["msg"])
+    if issue["type"] == "value_error":  # of a validator above, which names the value itself
+        return f"CUSTOMER360_{name}: {text.removeprefix('Value error, ')}"
+    return f"CUSTOMER360_{name}: {issue['input']!r} cannot be used: {text[0].lower()}{text[1:]}"

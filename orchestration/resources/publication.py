@@ -20,7 +20,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -32,6 +31,7 @@ from pathlib import Path
 import duckdb
 
 from orchestration.content_hash import TableContent, quote_identifier, table_content
+from orchestration.files import fsync, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ class PublicationStore:
         publication = self._describe(version)
         file = self._file(version)
         try:
-            given = _sha256(file)
+            given = sha256_of(file)
         except OSError as error:
             raise _damaged(version, f"its file cannot be read ({error})") from error
         if given != publication.sha256:
@@ -279,16 +279,16 @@ class PublicationStore:
                 _check_content(connection, name, content)
 
         checking.chmod(0o444)
-        _fsync(checking)
-        publication = Publication(version, as_of_date, source, published_at, _sha256(checking), tables)
+        fsync(checking)
+        publication = Publication(version, as_of_date, source, published_at, sha256_of(checking), tables)
         description = self._versions_folder / f".{version}.json"
         description.write_text(_to_json(publication), encoding="utf-8")
         description.chmod(0o444)
-        _fsync(description)
+        fsync(description)
         description.replace(self._description(version))
-        _fsync(self._versions_folder)
+        fsync(self._versions_folder)
         checking.replace(self._file(version))
-        _fsync(self._versions_folder)
+        fsync(self._versions_folder)
         return publication
 
     def _make_current(self, version: str) -> None:
@@ -296,7 +296,7 @@ class PublicationStore:
         previous = self._current_version()
         self._replace_link(version)
         try:
-            _fsync(self.root)
+            fsync(self.root)
         except OSError:
             if previous is None:
                 self._link.unlink()
@@ -556,17 +556,3 @@ def _qualified(table_name: str) -> str:
 def _literal(value: object) -> str:
     """A value as an SQL string; a query parameter would make DuckDB import pandas, for a second."""
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    """Make a file's content, or a folder's entries, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
