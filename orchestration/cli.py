@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
+from orchestration.dbt_project import DbtProjectError, prepare_manifest
 from orchestration.landing import LandingError, resolve_as_of
-from orchestration.resources.dbt import DbtProjectError, prepare_manifest
 from orchestration.resources.publication import PublicationError, PublicationStore
 from orchestration.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
 from orchestration.sources import Source, load_source

@@ -12,10 +12,11 @@ from orchestration.assets.landing import build_landing
 from orchestration.assets.publication import build_publication
 from orchestration.assets.warehouse import build_warehouse
 from orchestration.console import console_logger
+from orchestration.dbt_project import dbt_executable, load_manifest
 from orchestration.jobs import daily_refresh_job
 from orchestration.partitions import as_of_partitions
 from orchestration.policies import OWNERS
-from orchestration.resources.dbt import Dbt, dbt_executable, load_manifest
+from orchestration.resources.dbt import Dbt
 from orchestration.resources.warehouse import Warehouse
 from orchestration.schedules import daily_schedule
 from orchestration.settings import DBT_PROJECT_DIR, load_settings

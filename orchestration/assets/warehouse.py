@@ -29,11 +29,12 @@ from orchestration.checks.dbt_tests import data_tests, relation_name, test_resul
 from orchestration.checks.marts import SUITES, read_frame
 from orchestration.checks.records import record, relation_contents
 from orchestration.content_hash import TableContent
+from orchestration.dbt_project import dbt_vars, run_folder
 from orchestration.landing import in_force, raw_content_hash, read_ledger
 from orchestration.markdown import markdown_table
 from orchestration.partitions import partition_day
 from orchestration.policies import WAREHOUSE_POOL
-from orchestration.resources.dbt import Dbt, dbt_vars, run_folder
+from orchestration.resources.dbt import Dbt
 from orchestration.resources.warehouse import Warehouse
 from orchestration.settings import Settings
 from orchestration.sources import Source

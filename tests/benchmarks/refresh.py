@@ -22,8 +22,8 @@ import duckdb
 import psutil
 
 from orchestration.checks.dbt_tests import relation_name
+from orchestration.dbt_project import run_folder
 from orchestration.landing import in_force, raw_view_sql, read_ledger
-from orchestration.resources.dbt import run_folder
 from orchestration.resources.warehouse import CONTROL_TABLES
 from orchestration.settings import DBT_PROJECT_DIR, PROJECT_ROOT
 from tests.pipeline import Home, cut_sample

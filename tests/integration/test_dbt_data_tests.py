@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from orchestration.checks.dbt_tests import relation_name
-from orchestration.resources.dbt import run_folder
+from orchestration.dbt_project import run_folder
 from tests.pipeline import Home
 
 # What the kind of a test does not tell: for each part of its rule the statement that breaks it, and nothing else of it.

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from orchestration.resources.dbt import dbt_executable, dbt_vars
+from orchestration.dbt_project import dbt_executable, dbt_vars
 from orchestration.settings import DBT_PROJECT_DIR
 from tests.pipeline import Home
 

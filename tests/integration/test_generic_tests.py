@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestration.resources.dbt import dbt_executable
+from orchestration.dbt_project import dbt_executable
 from orchestration.settings import DBT_PROJECT_DIR
 
 NO_ROWS = "select 1 as id, 7 as value, date '2018-01-01' as day, true as is_bad where false"

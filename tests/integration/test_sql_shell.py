@@ -45,7 +45,7 @@ def test_nothing_but_the_marts_can_be_reached(small_home: Home, tmp_path: Path, 
 
 
 def test_commands_of_the_shell_cannot_leave_it(small_home: Home, tmp_path: Path) -> None:
-    commands = (".shell echo CANARY", ".read /etc/hostname", f".output {tmp_path}/out", f".open {tmp_path}/other.duckdb")
+    commands = (".shell echo CANARY", ".read /etc/hostname", f".output {tmp_path}/out", f".open {tmp_path}/other")
     outcome = subprocess.run(
         [sys.executable, "-m", "orchestration", "sql"],
         cwd=PROJECT_ROOT,

@@ -96,7 +96,7 @@ def test_great_expectations_is_imported_within_checks_only() -> None:
 
 
 def test_plain_modules_know_nothing_of_dagster() -> None:
-    plain = ["settings", "sources", "landing", "content_hash", "resources/publication"]
+    plain = ["settings", "sources", "landing", "files", "content_hash", "dbt_project", "resources/publication"]
     plain += ["checks/records", "checks/expectations", "checks/landing", "checks/marts", "checks/dbt_tests"]
     offenders = [
         name

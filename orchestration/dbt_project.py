@@ -1,0 +1,85 @@
+"""The dbt project from outside: its manifest, made when it has changed, and what every call of dbt needs."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from orchestration.settings import DBT_PROJECT_DIR, Settings
+from orchestration.sources import Source
+
+
+class DbtProjectError(Exception):
+    """The dbt project does not parse, or has not been parsed: what dbt says, and what to do."""
+
+
+def dbt_vars(source: Source) -> str:
+    """The variables of every dbt call. They never change for a source, so dbt parses what has changed only."""
+    return json.dumps({"source": source.name, "business_time_zone": source.time_zone})
+
+
+def dbt_executable() -> str:
+    """The dbt of this environment."""
+    return str(Path(sys.executable).with_name("dbt"))
+
+
+def run_folder(settings: Settings) -> Path:
+    """Where dbt's runs leave their results, logs and compiled SQL."""
+    return settings.dbt_target_dir / "run"
+
+
+def _fingerprint(source: Source) -> str:
+    """A hash over the project's files and the variables."""
+    digest = hashlib.sha256(dbt_vars(source).encode())
+    folders = [DBT_PROJECT_DIR / name for name in ("models", "macros", "tests", "seeds")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    for path in sorted([*files, *DBT_PROJECT_DIR.glob("*.yml")]):
+        digest.update(str(path.relative_to(DBT_PROJECT_DIR)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def prepare_manifest(settings: Settings, source: Source) -> Path:
+    """The manifest of the project for a source, parsed again only where something has changed.
+
+    Raises:
+        DbtProjectError: The project does not parse.
+    """
+    target = settings.dbt_target_dir
+    manifest, stamp = target / "manifest.json", target / "fingerprint"
+    fingerprint = _fingerprint(source)
+    if manifest.exists() and stamp.exists() and stamp.read_text() == fingerprint:
+        return manifest
+    target.mkdir(parents=True, exist_ok=True)
+    outcome = subprocess.run(
+        [dbt_executable(), "--quiet", "parse", "--vars", dbt_vars(source), "--target-path", str(target)],
+        cwd=DBT_PROJECT_DIR,
+        env={**os.environ, **settings.dbt_environment()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if outcome.returncode != 0:
+        raise DbtProjectError(f"dbt_project does not parse; mend what dbt names:\n{outcome.stdout}{outcome.stderr}")
+    # dbt's runs write elsewhere, and start from what was parsed here.
+    run_folder(settings).mkdir(exist_ok=True)
+    shutil.copyfile(target / "partial_parse.msgpack", run_folder(settings) / "partial_parse.msgpack")
+    stamp.write_text(fingerprint)
+    return manifest
+
+
+@lru_cache
+def load_manifest(path: Path) -> Mapping[str, Any]:
+    """The manifest as dbt wrote it.
+
+    Raises:
+        DbtProjectError: There is none.
+    """
+    if not path.exists():
+        raise DbtProjectError(f"{path} is missing. Run `make manifest` once")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
