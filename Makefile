@@ -47,4 +47,4 @@ lint: setup manifest ## style, SQL style, types
 
 lock: ## pins every version again, from the ranges in pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock pyproject.toml
+		--no-strip-extras --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock pyproject.toml
