@@ -35,9 +35,14 @@ def refresh(settings: Settings, source: Source) -> int:
     prepare(settings, source)
     print(f"refreshing {source.name} as of {as_of_date}", flush=True)
 
+    from orchestration.resources.warehouse import WarehouseError
     from orchestration.run import run_daily_refresh
 
-    outcome = run_daily_refresh(as_of_date)
+    try:
+        outcome = run_daily_refresh(as_of_date, settings)
+    except WarehouseError as error:
+        print(error, file=sys.stderr)
+        return 2
     if outcome.failures:
         print("\nThe refresh failed; what is published stays as it was.", file=sys.stderr)
         for failure in outcome.failures:

@@ -6,10 +6,12 @@ The stock command loads the code location several times over and starts a proces
 from dataclasses import dataclass
 from datetime import date
 
-from dagster import DagsterEventType, DagsterInstance
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.execution.plan.objects import StepFailureData
 
 from orchestration.jobs import DAILY_REFRESH
+from orchestration.resources.warehouse import exclusive_lock
+from orchestration.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,26 @@ def _reason(failure: StepFailureData) -> str:
     return said or (failure.error.to_string() if failure.error else "it failed without a word")
 
 
-def run_daily_refresh(as_of_date: date) -> Outcome:
-    """Runs the job for a day in the instance of DAGSTER_HOME."""
+def _end_killed_runs(instance: DagsterInstance) -> None:
+    """A killed run could not say that it has ended: it would count as running, and keep its pool's slot, for ever."""
+    for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
+        instance.report_run_failed(run, "The process of the run is gone.")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def run_daily_refresh(as_of_date: date, settings: Settings) -> Outcome:
+    """Runs the job for a day in the instance of DAGSTER_HOME.
+
+    Raises:
+        WarehouseError: Another refresh is running.
+    """
     from orchestration.definitions import defs
 
     job = defs.resolve_job_def(DAILY_REFRESH)
     with DagsterInstance.get() as instance:
+        # Who gets the lock knows that nobody else is running.
+        with exclusive_lock(settings.warehouse_path.with_suffix(".lock"), settings.lock_timeout_seconds):
+            _end_killed_runs(instance)
         result = job.execute_in_process(
             partition_key=as_of_date.isoformat(),
             instance=instance,

@@ -97,7 +97,7 @@ class Home:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """dbt's manifest."""
+        """Dbt's manifest."""
         return dict(json.loads((self.settings.dbt_target_dir / "manifest.json").read_text()))
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:

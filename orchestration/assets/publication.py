@@ -64,7 +64,8 @@ def publish_marts(
     with warehouse.connect() as connection:
         hashes = raw_hashes(settings)
         contents = relation_contents(connection, {table for _, table in required} | set(tables), hashes)
-        row = connection.execute("select as_of_date from features.current_day").fetchone()
+        is_built = "features.current_day" in contents
+        row = connection.execute("select as_of_date from features.current_day").fetchone() if is_built else None
         as_of_date = row[0] if row else None
         reasons = reasons_not_to_publish(connection, required, contents)
         missing = [table for table in tables if table not in contents]

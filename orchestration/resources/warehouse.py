@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import duckdb
-from dagster import ConfigurableResource, InitResourceContext
+from dagster import ConfigurableResource, Failure, InitResourceContext
 from pydantic import Field
 
 from orchestration.landing import LedgerEntry, raw_view_sql
@@ -42,8 +42,11 @@ CONTROL_TABLES = """
 """
 
 
-class WarehouseError(Exception):
-    """The warehouse cannot be used: why, and what to do."""
+class WarehouseError(Failure):
+    """The warehouse cannot be used: why, and what to do. Trying again at once would not help."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description, allow_retries=False)
 
 
 @contextmanager
