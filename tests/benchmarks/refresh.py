@@ -94,7 +94,7 @@ def floor(home: Home) -> float:
     ledger = in_force(read_ledger(settings.raw_dir))
 
     started = time.perf_counter()
-    with duckdb.connect(str(folder / "warehouse.duckdb"), config=settings.duckdb_config()) as connection:
+    with duckdb.connect(str(folder / "warehouse.duckdb"), config={**settings.duckdb_config()}) as connection:
         connection.execute(CONTROL_TABLES)
         as_of_date = home.query("select max(as_of_date) from marts.publication")[0][0]
         connection.execute(f"insert into control.refresh values (date '{as_of_date}', 'floor')")

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestration.files import sha256_of
 from orchestration.landing import (
     LEDGER_NAME,
     LandingError,
@@ -25,7 +26,6 @@ from orchestration.landing import (
     raw_view_sql,
     read_ledger,
     resolve_as_of,
-    sha256_of,
     verify_raw,
 )
 from orchestration.sources import RawColumn, RawTable, Source
