@@ -22,6 +22,8 @@ from orchestration.files import replace_durably, sha256_of
 from orchestration.sources import RawTable, Source
 
 LEDGER_NAME = "ledger.jsonl"
+AUDIT_COLUMNS = ("_source_file", "_row_number", "_load_id", "_loaded_at")
+RESERVED_COLUMNS = ("file_row_number", *AUDIT_COLUMNS)
 
 
 class LandingError(Exception):
@@ -116,17 +118,22 @@ def _find(table: RawTable, input_dir: Path) -> Path:
 
 
 def _count_rows(table: RawTable, path: Path) -> int:
-    """Rows of a Parquet file, every page of which has been read: a file that is cut short raises here."""
+    """Rows of a Parquet file, each column of which has been looked at: a file that is cut short raises here."""
     try:
         with duckdb.connect(":memory:") as connection:
-            relation = connection.read_parquet(str(path))
-            columns = ", ".join(f"count({quote_identifier(name)})" for name in relation.columns)
+            names = connection.read_parquet(str(path)).columns
+            columns = ", ".join(f"count({quote_identifier(name)})" for name in names)
             row = connection.execute(f"select count(*), {columns} from read_parquet(?)", [str(path)]).fetchone()
     except duckdb.Error as error:
         raise LandingError(
             f"{table.name}: {path} is not a whole Parquet file ({str(error).splitlines()[0]}). It was cut short"
             " or is of another format; deliver the file again"
         ) from error
+    reserved = [name for name in names if name in RESERVED_COLUMNS]
+    if reserved:
+        raise LandingError(
+            f"{table.name}: {path} has the columns {', '.join(reserved)}, names that landing gives itself. Rename them"
+        )
     assert row is not None
     if row[0] == 0:
         raise LandingError(f"{table.name}: {path} has no rows. Deliver the file again")

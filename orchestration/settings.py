@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     keep_versions: Annotated[int, Field(ge=1)] = Field(
         7, description="Published versions that stay for readers and for rolling back: a week."
     )
-    memory_limit: str = Field(
+    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$")] = Field(
         "2GB", description="DuckDB's memory; it spills to disk beyond. Leaves room beside Python."
     )
     threads: Annotated[int, Field(ge=1)] = Field(os.cpu_count() or 1, description="Threads of DuckDB and of dbt.")

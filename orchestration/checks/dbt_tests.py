@@ -13,6 +13,7 @@ from orchestration.checks.records import CheckResult
 from orchestration.content_hash import TableContent
 
 STATUS_PASSED = {"pass"}
+STATUS_DECIDED = {"fail", "warn"}
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,12 @@ def test_results(
         passed = outcome["status"] in STATUS_PASSED
         message = None
         if not passed:
+            # What an engine says of an error may quote a value, so it stays in dbt's log.
+            found = outcome.get("message") if outcome["status"] in STATUS_DECIDED else "it could not be decided"
             keys = _failing_keys(connection, outcome.get("compiled_code"), test.key)
             message = (
-                f"{outcome.get('message') or outcome['status']}{keys}. The query is in"
-                f" {run_results_path.parent / 'compiled'} under its name; mend the source or the model, then refresh"
+                f"{found}{keys}. The query is in {run_results_path.parent / 'compiled'} under its name, the log in"
+                f" {run_results_path.parent / 'dbt.log'}; mend the source or the model, then refresh"
             )
         for table in test.tables:
             content = contents.get(table)

@@ -10,11 +10,11 @@ import pandas as pd
 from orchestration.checks.expectations import SHOWN_KEYS, Rule, Suite
 from orchestration.checks.records import CheckResult
 from orchestration.content_hash import quote_identifier
+from orchestration.landing import AUDIT_COLUMNS
 from orchestration.settings import Settings
 from orchestration.sources import RawTable, Source, type_family
 
 GATE = "landing"
-AUDIT_COLUMNS = ("_source_file", "_row_number", "_load_id", "_loaded_at")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ CONTROL_TABLES = """
 """
 
 
+DAMAGE = (duckdb.SerializationException, duckdb.FatalException, duckdb.InternalException)
+SIGNS_OF_DAMAGE = ("not a valid DuckDB database file", "Corrupt database file", "checksum")
+
+
 class WarehouseError(Failure):
     """The warehouse cannot be used: why, and what to do. Trying again at once would not help."""
 
@@ -101,22 +105,25 @@ class Warehouse(ConfigurableResource["Warehouse"]):
         """A connection that is closed again at once, so that dbt's process can open the file.
 
         Raises:
-            WarehouseError: The file is damaged.
+            WarehouseError: The file is damaged, or another process holds it.
         """
         try:
             with duckdb.connect(self.path, config=dict(self.duckdb_config)) as connection:
                 connection.execute(CONTROL_TABLES)
                 yield connection
-        except (
-            duckdb.SerializationException,
-            duckdb.IOException,
-            duckdb.FatalException,
-            duckdb.InternalException,
-        ) as error:
-            raise WarehouseError(
-                f"{self.path} cannot be read ({str(error).splitlines()[0]}). Where it is damaged, remove it:"
-                " the next refresh builds it again from raw"
-            ) from error
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            if "Could not set lock" in reason:
+                raise WarehouseError(
+                    f"{self.path} is open in another process ({reason}). It is private to the pipeline: close it there,"
+                    " and read data/published/current.duckdb instead"
+                ) from error
+            if isinstance(error, DAMAGE) or any(sign in reason for sign in SIGNS_OF_DAMAGE):
+                raise WarehouseError(
+                    f"{self.path} cannot be read ({reason}). It is damaged; remove it: the next refresh builds it again"
+                    " from raw"
+                ) from error
+            raise
 
     def show_raw(self, source: Source, ledger: dict[str, list[LedgerEntry]], raw_dir: Path) -> None:
         """Makes the raw views read the files in force."""

@@ -65,7 +65,8 @@ def runs(home: Home) -> set[Path]:
 def wait_for(home: Home, step: str, before: set[Path], refresh: "subprocess.Popen[str]") -> None:
     """Returns once the new run has finished a step; its event log says so."""
     query = "select count(*) from event_logs where dagster_event_type = 'STEP_SUCCESS' and step_key = ?"
-    while refresh.poll() is None:
+    deadline = time.monotonic() + 600  # a refresh that waits for ever, say for what a killed one holds
+    while refresh.poll() is None and time.monotonic() < deadline:
         for log in runs(home) - before:
             try:
                 with sqlite3.connect(f"file:{log}?mode=ro", uri=True) as connection:
@@ -74,15 +75,15 @@ def wait_for(home: Home, step: str, before: set[Path], refresh: "subprocess.Pope
             except sqlite3.OperationalError:
                 pass  # being made
         time.sleep(0.01)
-    output, _ = refresh.communicate()
-    raise AssertionError(f"the refresh ended before {step} had succeeded:\n{output}")
+    raise AssertionError(f"the refresh ended, or hung, before {step} had succeeded:\n{kill(refresh)}")
 
 
-def kill(refresh: "subprocess.Popen[str]") -> None:
-    """Ends a refresh with all its processes, wherever it stands."""
+def kill(refresh: "subprocess.Popen[str]") -> str:
+    """Ends a refresh with all its processes, wherever it stands; what it had printed."""
     if refresh.poll() is None:
         os.killpg(refresh.pid, signal.SIGKILL)
-    refresh.communicate()
+    output, _ = refresh.communicate()
+    return output
 
 
 def hashes(publication: Publication) -> dict[str, str]:

@@ -441,3 +441,12 @@ def test_files_without_a_usable_order_have_no_day(inbox: Path, query: str, messa
     write(inbox / "orders.parquet", query)
     with pytest.raises(LandingError, match=message):
         resolve_as_of(SOURCE, inbox, None, NOW)
+
+
+@pytest.mark.parametrize("name", ["file_row_number", "_load_id"])
+def test_a_column_under_a_name_of_landings_own_is_refused(inbox: Path, raw: Path, name: str) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"copy (select 1 as {name}) to '{inbox / 'orders.parquet'}' (format parquet)")
+    with pytest.raises(LandingError, match=f"orders.*{name}.*Rename"):
+        land(SOURCE, inbox, raw)
+    assert read_ledger(raw) == []
