@@ -86,7 +86,6 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "column_profile_columns_are_declared": [
         ("demographics", "select *, 'x' as nickname from rows", "column_name=nickname"),
-        ("demographics", "select *, 7 as _row_number from rows", "column_name=_row_number"),
     ],
     "column_profile_types_fit": [
         ("transactions", "select * replace (sales_value::varchar as sales_value) from rows", "found_type=VARCHAR"),
