@@ -66,7 +66,6 @@ class Source:
 
     name: str
     time_zone: str
-    currency: str
     package: str | None
     tables: tuple[RawTable, ...]
 
@@ -115,4 +114,4 @@ def load_source(name: str) -> Source:
         for table in node["tables"]
     )
     meta = _meta(node)
-    return Source(name, meta["time_zone"], meta["currency"], meta.get("package"), tables)
+    return Source(name, meta["time_zone"], meta.get("package"), tables)

@@ -41,7 +41,6 @@ def raw_table(name: str, event_at: str | None = None) -> RawTable:
 SOURCE = Source(
     "shop",
     "America/New_York",
-    "USD",
     None,
     (raw_table("orders", event_at="ordered_at"), *map(raw_table, ("customers", "products", "stores", "campaigns"))),
 )
