@@ -54,3 +54,31 @@
 {% macro spark__calendar_days(first_date, last_date) -%}
     select explode(sequence({{ first_date }}, {{ last_date }}, interval 1 day)) as business_date
 {%- endmacro %}
+
+{# The hour of the business day, 0 to 23. #}
+{% macro business_hour(timestamp_utc) -%}
+    {{ return(adapter.dispatch('business_hour')(timestamp_utc)) }}
+{%- endmacro %}
+
+{% macro default__business_hour(timestamp_utc) -%}
+    extract(hour from ({{ timestamp_utc }}) at time zone 'UTC' at time zone '{{ var("business_time_zone") }}')
+{%- endmacro %}
+
+{% macro spark__business_hour(timestamp_utc) -%}
+    extract(hour from from_utc_timestamp({{ timestamp_utc }}, '{{ var("business_time_zone") }}'))
+{%- endmacro %}
+
+{# Days since the day before it that begins a period of `period_days`, counted from `anchor` in both directions. #}
+{% macro days_into_period(business_date, anchor, period_days) -%}
+    ((({{ days_between(anchor, business_date) }}) % {{ period_days }} + {{ period_days }}) % {{ period_days }})
+{%- endmacro %}
+
+{# 0 for Monday to 6 for Sunday (1 January 2001 was a Monday). #}
+{% macro weekday(business_date) -%}
+    {{ days_into_period(business_date, "date '2001-01-01'", 7) }}
+{%- endmacro %}
+
+{# The first day of the week. #}
+{% macro week_start(business_date) -%}
+    {{ add_days(business_date, '-' ~ days_into_period(business_date, "date '" ~ var('week_anchor') ~ "'", 7)) }}
+{%- endmacro %}

@@ -1,0 +1,85 @@
+-- The campaigns that have begun, and what goes into the fit of each in one fingerprint: the order lines before it with their
+-- products' kind, its offers and its members.
+{{ config(materialized='table') }}
+
+with refresh as (
+    select
+        as_of_date,
+        {{ business_midnight('as_of_date') }} as as_of_at
+    from {{ source('control', 'refresh') }}
+),
+
+campaigns as (
+    select
+        campaigns.campaign_id,
+        campaigns.start_date,
+        {{ business_midnight('campaigns.start_date') }} as start_at
+    from {{ ref('core_campaigns') }} as campaigns
+    inner join refresh on campaigns.start_date <= refresh.as_of_date
+),
+
+products as (
+    select
+        product_id,
+        {{ row_hash(['product_id', 'department', 'category', 'brand']) }} as product_hash
+    from {{ ref('core_products') }}
+),
+
+daily as (
+    select
+        order_lines.order_date,
+        sum({{ row_hash([
+            'order_lines.order_line_id', 'order_lines.order_id', 'order_lines.customer_id', 'order_lines.line_type',
+            'order_lines.net_sales', 'order_lines.coupon_discounts', 'product_hash',
+        ]) }}) as input_hash
+    from {{ ref('core_order_lines') }} as order_lines
+    inner join products on order_lines.product_id = products.product_id
+    group by order_lines.order_date
+),
+
+lines as (
+    select
+        campaigns.campaign_id,
+        sum(daily.input_hash) as input_hash
+    from campaigns
+    inner join daily on campaigns.start_date > daily.order_date
+    group by campaigns.campaign_id
+),
+
+offers as (
+    select
+        offers.campaign_id,
+        sum({{ row_hash(['offers.offer_id', 'product_hash']) }}) as input_hash
+    from {{ ref('core_campaign_offers') }} as offers
+    inner join products on offers.product_id = products.product_id
+    group by offers.campaign_id
+),
+
+members as (
+    select
+        members.campaign_id,
+        sum({{ row_hash(['members.customer_id']) }}) as input_hash
+    from {{ ref('core_campaign_members') }} as members
+    inner join refresh on members.assigned_at <= refresh.as_of_at
+    group by members.campaign_id
+),
+
+final as (
+    select
+        campaigns.campaign_id,
+        campaigns.start_date,
+        campaigns.start_at,
+        md5(concat_ws(
+            ' ',
+            campaigns.start_at::varchar,
+            coalesce(lines.input_hash, 0)::varchar,
+            coalesce(offers.input_hash, 0)::varchar,
+            coalesce(members.input_hash, 0)::varchar
+        )) as input_fingerprint
+    from campaigns
+    left join lines on campaigns.campaign_id = lines.campaign_id
+    left join offers on campaigns.campaign_id = offers.campaign_id
+    left join members on campaigns.campaign_id = members.campaign_id
+)
+
+select * from final

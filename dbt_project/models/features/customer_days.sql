@@ -1,0 +1,182 @@
+-- Everything that customer_features and customer_labels read of a customer's orders, once per day: they see the past in one pass.
+-- What is new (a store, a category) looks back only. Nothing from the refreshed day on is seen.
+{{ config(materialized='table') }}
+
+with refresh as (
+    select {{ business_midnight('as_of_date') }} as as_of_at
+    from {{ source('control', 'refresh') }}
+),
+
+orders as (
+    select
+        orders.*,
+        {{ business_hour('orders.ordered_at') }} as order_hour
+    from {{ ref('core_orders') }} as orders
+    inner join refresh on orders.ordered_at < refresh.as_of_at
+),
+
+department_groups as (
+    select *
+    from {{ ref('department_groups') }}
+    where source = '{{ var("source") }}'
+),
+
+products as (
+    select
+        products.product_id,
+        dense_rank() over (order by products.department) as department_number,
+        dense_rank() over (order by products.department, products.category) as category_number,
+        products.brand = '{{ var("private_label_brand") }}' as is_private_label,
+        coalesce(department_groups.department_group, 'other') as department_group
+    from {{ ref('core_products') }} as products
+    left join department_groups on products.department = department_groups.department
+),
+
+order_lines as (
+    select
+        order_lines.customer_id,
+        order_lines.order_date,
+        order_lines.net_sales,
+        order_lines.line_type != 'return' as is_bought,
+        products.department_number,
+        products.category_number,
+        products.is_private_label,
+        products.department_group
+    from {{ ref('core_order_lines') }} as order_lines
+    inner join refresh on order_lines.ordered_at < refresh.as_of_at
+    inner join products on order_lines.product_id = products.product_id
+),
+
+order_days as (
+    select
+        customer_id,
+        order_date,
+        min(coalesce(store_id, 'none')) as store_id,
+        count(*) as count_orders,
+        sum(line_count)::bigint as line_count,
+        sum(units)::decimal(18, 3) as units,
+        sum(net_sales)::decimal(18, 2) as net_sales,
+        sum(discounts)::decimal(18, 2) as discounts,
+        sum(coupon_discounts)::decimal(18, 2) as coupon_discounts,
+        sum(order_hour)::bigint as sum_of_hours,
+        sum(order_hour * order_hour)::bigint as sum_of_squared_hours,
+        bool_or(order_hour < 11) as is_morning,
+        bool_or(order_hour >= 18) as is_evening
+    from orders
+    group by customer_id, order_date
+),
+
+category_days as (
+    select
+        customer_id,
+        order_date,
+        department_number,
+        category_number,
+        department_group,
+        bool_or(is_bought) as is_bought,
+        sum(net_sales) as net_sales,
+        sum(net_sales) filter (where is_private_label) as private_label_net_sales
+    from order_lines
+    group by customer_id, order_date, department_number, category_number, department_group
+),
+
+mixes as (
+    select
+        customer_id,
+        order_date,
+        count_if(is_bought)::bigint as category_count,
+        sum(private_label_net_sales) as private_label_net_sales,
+        {% for group in ['grocery', 'fresh', 'prepared', 'drugstore', 'fuel', 'other'] -%}
+        coalesce(sum(net_sales) filter (where department_group = '{{ group }}'), 0)::decimal(18, 2) as {{ group }}_net_sales
+        {%- if not loop.last %},{% endif %}
+        {% endfor %}
+    from category_days
+    group by customer_id, order_date
+),
+
+first_categories as (
+    select
+        customer_id,
+        department_number,
+        category_number,
+        min(order_date) as order_date
+    from category_days
+    where is_bought
+    group by customer_id, department_number, category_number
+),
+
+first_departments as (
+    select
+        customer_id,
+        department_number,
+        min(order_date) as order_date
+    from first_categories
+    group by customer_id, department_number
+),
+
+new_categories as (
+    select
+        customer_id,
+        order_date,
+        count(*) as new_category_count
+    from first_categories
+    group by customer_id, order_date
+),
+
+new_departments as (
+    select
+        customer_id,
+        order_date,
+        count(*) as new_department_count
+    from first_departments
+    group by customer_id, order_date
+),
+
+final as (
+    select
+        order_days.customer_id,
+        order_days.order_date,
+        row_number() over (partition by order_days.customer_id order by order_days.order_date) as visit_number,
+        {{ days_between(
+            "lag(order_days.order_date) over (partition by order_days.customer_id order by order_days.order_date)",
+            "order_days.order_date"
+        ) }} as gap_days,
+        order_days.store_id,
+        {{ days_between(
+            "lag(order_days.order_date) over (partition by order_days.customer_id, order_days.store_id order by order_days.order_date)",
+            "order_days.order_date"
+        ) }} as store_gap_days,
+        {{ weekday('order_days.order_date') }} >= 5 as is_weekend,
+        order_days.is_morning,
+        order_days.is_evening,
+        order_days.sum_of_hours,
+        order_days.sum_of_squared_hours,
+        order_days.count_orders,
+        order_days.line_count,
+        order_days.units,
+        order_days.net_sales,
+        order_days.discounts,
+        order_days.coupon_discounts,
+        coalesce(mixes.private_label_net_sales, 0)::decimal(18, 2) as private_label_net_sales,
+        coalesce(mixes.grocery_net_sales, 0)::decimal(18, 2) as grocery_net_sales,
+        coalesce(mixes.fresh_net_sales, 0)::decimal(18, 2) as fresh_net_sales,
+        coalesce(mixes.prepared_net_sales, 0)::decimal(18, 2) as prepared_net_sales,
+        coalesce(mixes.drugstore_net_sales, 0)::decimal(18, 2) as drugstore_net_sales,
+        coalesce(mixes.fuel_net_sales, 0)::decimal(18, 2) as fuel_net_sales,
+        coalesce(mixes.other_net_sales, 0)::decimal(18, 2) as other_net_sales,
+        coalesce(mixes.category_count, 0) as category_count,
+        coalesce(new_categories.new_category_count, 0) as new_category_count,
+        coalesce(new_departments.new_department_count, 0) as new_department_count
+    from order_days
+    left join mixes
+        on order_days.customer_id = mixes.customer_id
+        and order_days.order_date = mixes.order_date
+    left join new_categories
+        on order_days.customer_id = new_categories.customer_id
+        and order_days.order_date = new_categories.order_date
+    left join new_departments
+        on order_days.customer_id = new_departments.customer_id
+        and order_days.order_date = new_departments.order_date
+)
+
+select * from final

@@ -1,0 +1,164 @@
+-- A table: which categories, products and stores are series of their own is decided on the refreshed day, by the sales before it.
+-- A week is seen once it is over.
+{%- set top = {
+    'category': var('forecast_categories'), 'product': var('forecast_products'), 'store': var('forecast_stores'),
+} %}
+{{ config(materialized='table') }}
+
+with refresh as (
+    select
+        as_of_date,
+        {{ week_start('as_of_date') }} as current_week,
+        {{ business_midnight(week_start('as_of_date')) }} as current_week_at
+    from {{ source('control', 'refresh') }}
+),
+
+orders as (
+    select
+        order_id,
+        store_id
+    from {{ ref('core_orders') }}
+    where store_id is not null
+),
+
+order_lines as (
+    select
+        order_lines.order_id,
+        order_lines.product_id,
+        order_lines.order_date,
+        {{ week_start('order_lines.order_date') }} as period_start,
+        order_lines.net_sales,
+        order_lines.units
+    from {{ ref('core_order_lines') }} as order_lines
+    inner join refresh on order_lines.ordered_at < refresh.current_week_at
+),
+
+products as (
+    select
+        product_id,
+        department,
+        concat(department, ' / ', category) as category
+    from {{ ref('core_products') }}
+),
+
+product_sales as (
+    select
+        'product' as level,
+        product_id as series_id,
+        period_start,
+        sum(net_sales) as net_sales,
+        coalesce(sum(units), 0) as units
+    from order_lines
+    group by product_id, period_start
+),
+
+store_sales as (
+    select
+        'store' as level,
+        orders.store_id as series_id,
+        order_lines.period_start,
+        sum(order_lines.net_sales) as net_sales,
+        coalesce(sum(order_lines.units), 0) as units
+    from order_lines
+    inner join orders on order_lines.order_id = orders.order_id
+    group by orders.store_id, order_lines.period_start
+),
+
+{% for level in ['category', 'department'] -%}
+{{ level }}_sales as (
+    select
+        '{{ level }}' as level,
+        products.{{ level }} as series_id,
+        product_sales.period_start,
+        sum(product_sales.net_sales) as net_sales,
+        sum(product_sales.units) as units
+    from product_sales
+    inner join products on product_sales.series_id = products.product_id
+    group by products.{{ level }}, product_sales.period_start
+),
+
+{% endfor -%}
+total_sales as (
+    select
+        'total' as level,
+        'total' as series_id,
+        period_start,
+        sum(net_sales) as net_sales,
+        sum(units) as units
+    from department_sales
+    group by period_start
+),
+
+observed as (
+    select * from total_sales
+    union all
+    select * from department_sales
+    union all
+    select * from category_sales
+    union all
+    select * from product_sales
+    where series_id != 'unknown'
+    union all
+    select * from store_sales
+),
+
+series as (
+    select
+        level,
+        series_id,
+        min(period_start) as first_period,
+        row_number() over (partition by level order by sum(net_sales) desc, series_id) as sales_rank
+    from observed
+    group by level, series_id
+),
+
+chosen as (
+    select *
+    from series
+    where case level
+        {%- for level, series_count in top.items() %}
+        when '{{ level }}' then sales_rank <= {{ series_count }}
+        {%- endfor %}
+        else true
+    end
+),
+
+span as (
+    select
+        {{ week_start('min(order_lines.order_date)') }} as first_period,
+        min(order_lines.order_date) as first_date,
+        {{ add_days('max(refresh.current_week)', -7) }} as last_period
+    from order_lines
+    cross join refresh
+),
+
+calendar as (
+    {{ calendar_days('(select first_period from span)', '(select last_period from span)') }}
+),
+
+weeks as (
+    select
+        calendar.business_date as period_start,
+        calendar.business_date >= span.first_date as is_complete
+    from calendar
+    cross join span
+    where {{ week_start('calendar.business_date') }} = calendar.business_date
+),
+
+final as (
+    select
+        chosen.level,
+        chosen.series_id,
+        weeks.period_start,
+        coalesce(observed.net_sales, 0)::decimal(18, 2) as net_sales,
+        coalesce(observed.units, 0)::decimal(18, 3) as units,
+        weeks.is_complete
+    from chosen
+    inner join weeks on chosen.first_period <= weeks.period_start
+    left join observed
+        on chosen.level = observed.level
+        and chosen.series_id = observed.series_id
+        and weeks.period_start = observed.period_start
+)
+
+select * from final

@@ -1,0 +1,72 @@
+"""Pictures of a model as PNG bytes: calibration beside lift by decile, and importance.
+
+matplotlib is imported when one is drawn.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ml.evaluation import Metrics
+from ml.specification import Specification, spoken
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OURS, THEIRS = "#1f5fa8", "#8a8f98"
+DOTS_PER_INCH = 110
+
+
+def _png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    # Without the writer's version and date, the same picture is the same bytes.
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def calibration_and_lift(
+    title: str, model: Metrics, baseline: Metrics | None = None, baseline_name: str = "baseline"
+) -> bytes:
+    """Predicted against happened, and lift, both by tenths of the score. PNG."""
+    figure = _figure(10, 4.2)
+    left, right = figure.subplots(1, 2)
+    shown = [(model, OURS, "model")] + ([(baseline, THEIRS, baseline_name)] if baseline is not None else [])
+    for metrics, colour, name in shown:
+        tenths = metrics.deciles
+        left.plot([d.mean_score for d in tenths], [d.rate for d in tenths], "o-", color=colour, label=name)
+        right.plot([d.decile for d in tenths], [d.lift or 0.0 for d in tenths], "o-", color=colour, label=name)
+    top = max((max(d.mean_score, d.rate) for d in model.deciles), default=1.0) * 1.1 or 1.0
+    left.plot([0, top], [0, top], "--", color="#c0c4ca", linewidth=1, zorder=0)
+    left.set(xlabel="predicted probability (mean of a tenth)", ylabel="happened (rate)", title="calibration")
+    right.axhline(1, linestyle="--", color="#c0c4ca", linewidth=1, zorder=0)
+    right.set(xlabel="tenth of the rows, highest scores first", ylabel="times the base rate", title="lift by decile")
+    right.set_xticks(range(1, 11))
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    figure.suptitle(title)
+    return _png(figure)
+
+
+def importance(title: str, specification: Specification, shares: Mapping[str, float], top: int = 20) -> bytes:
+    """Share of the features in the contributions to the score, the strongest on top. PNG."""
+    strongest = sorted(shares.items(), key=lambda item: (-item[1], item[0]))[:top]
+    names = [spoken(specification, feature).text.split(": {value}")[0] for feature, _ in strongest]
+    figure = _figure(9, 1.2 + 0.28 * max(len(strongest), 1))
+    axes = figure.subplots()
+    # By position, not by name: two features may be spoken of alike.
+    axes.barh(range(len(names)), [share for _, share in strongest], color=OURS)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set(xlabel="share in the contributions to the score", title=title)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
