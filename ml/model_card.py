@@ -16,7 +16,6 @@ def model_card(
     tested_on: str,
     decision: Decision | None = None,
     sha256: str = "",
-    purpose: str = "",
 ) -> str:
     """The card of a fitted model.
 
@@ -26,12 +25,11 @@ def model_card(
         tested_on: Which hold-out, in words.
         decision: Of gate 3.
         sha256: Of the artefact.
-        purpose: What it is for, and what not.
     """
     spec = model.specification
     window = f"{spec.window_days} days" if spec.window_days else f"until the day in `{spec.window_end_column}`"
     lines = [f"# Model card: {spec.name}", ""]
-    lines += [purpose, ""] if purpose else []
+    lines += [spec.purpose, ""] if spec.purpose else []
     facts = [
         ("Predicts", f"`{spec.score}`: probability of `{spec.label}` = 1"),
         ("A row is", ", ".join(f"`{c}`" for c in spec.identity)),

@@ -5,30 +5,10 @@ Nothing is trained, read or written here.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any, Literal
 
 from ml.evaluation import DRAWS, Interval, Metrics, calibration_noise, measure, paired_difference
-
-
-class PromotionRule(BaseModel):
-    """When a challenger becomes the champion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    min_rows: Annotated[int, Field(ge=1)] = Field(
-        default=200, description="Rows in the hold-out without which nothing is known."
-    )
-    min_positives: Annotated[int, Field(ge=1)] = Field(default=20, description="Rows of each class in it.")
-    min_advantage: Annotated[float, Field(ge=0)] = Field(
-        default=0.0,
-        description="By how much the lower end of the interval of the advantage over the baseline must be above 0.",
-    )
-    max_ece: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.03,
-        description="Expected calibration error allowed; more only where perfect probabilities show as much by chance.",
-    )
+from ml.specification import PromotionRule
 
 
 @dataclass(frozen=True)
@@ -92,6 +72,13 @@ def decide(
     if champion is None:
         return Decision(False, (*against, "there is no champion either: nothing is scored"), "nobody")
     return Decision(False, (*against, "the champion stays"), "champion")
+
+
+def without_challenger(reason: str, has_champion: bool) -> Decision:
+    """The decision where no challenger could be fitted: the champion stays, if there is one."""
+    if has_champion:
+        return Decision(False, (reason, "the champion stays"), "champion")
+    return Decision(False, (reason, "there is no champion either: nothing is scored"), "nobody")
 
 
 def judge(

@@ -25,14 +25,14 @@ from ml import artefact
 from ml.baselines import baselines
 from ml.evaluation import DRAWS, Interval, Metrics, Split, forward_splits, measure, paired_difference
 from ml.preprocessing import Matrix, NormalScores, Preprocessor
-from ml.promotion import Decision, PromotionRule, judge
+from ml.promotion import Decision, judge
 from ml.specification import (
     Labels,
     Moment,
+    PromotionRule,
     Scores,
     Specification,
     TooLittleDataError,
-    closes_at,
     days,
     eligible,
     jsonable,
@@ -68,11 +68,11 @@ class _Blend:
             self.texts = self._fit_trees(matrix, label, seeds)
         if parameters.logistic_weight > 0:
             self.normal = NormalScores(parameters.quantiles, self.specification.seed).fit(matrix)
-            regression = LogisticRegression(C=parameters.logistic_c, max_iter=2000).fit(
-                self.normal.transform(matrix), label
-            )
+            scores = self.normal.transform(matrix)
+            # Far more rows than columns: a few exact steps instead of many approximate ones.
+            regression = LogisticRegression(solver="newton-cholesky", C=parameters.logistic_c).fit(scores, label)
             # Centred on the rows trained on, so that a contribution is a deviation from the usual.
-            self.centre = self.normal.transform(matrix).mean(axis=0)
+            self.centre = scores.mean(axis=0)
             self.coefficients = np.asarray(regression.coef_[0], dtype=np.float64)
             self.intercept = float(regression.intercept_[0])
         self._read_trees()
@@ -425,6 +425,11 @@ class PropensityModel(BaseEstimator):  # type: ignore[misc]
         return cls._from_state(artefact.read(path, sha256, KIND), threads, str(path))
 
     @classmethod
+    def from_text(cls, content: bytes, sha256: str, threads: int = 0) -> Self:
+        """As `load`, from bytes."""
+        return cls._from_state(artefact.from_text(content, sha256, KIND), threads, "the artefact")
+
+    @classmethod
     def _from_state(cls, state: dict[str, Any], threads: int, name: str) -> Self:
         try:
             made = cls(Specification.model_validate(state["specification"]), threads)
@@ -505,6 +510,7 @@ class Backtest:
         """Gate 3 on these rows: against the gate baseline, and the champion where it was tested too."""
         rows, spec = self.predictions, self.specification
         champion = rows.get(CHAMPION)
+        rule = rule or spec.promotion
         scores = (rows["label"], rows[spec.score], rows[spec.gate_baseline], champion, rows["group"])
         return judge(*scores, rule, metric, draws, spec.seed)
 
@@ -538,7 +544,8 @@ def backtest(
     for split in _splits(specification, frame, times, folds):
         rows = split.test.sort_values(list(specification.identity), kind="stable")
         source = frame if split.time is not None else split.train
-        scored = PropensityModel(specification, threads).fit(source, split.time).predict(rows)
+        fitted = PropensityModel(specification, threads).fit(source, split.time)
+        scored = fitted.predict(rows)
         scored["label"] = labels_of(specification, rows).astype(int)
         scored["group"] = (
             rows[specification.group] if specification.group else np.arange(len(rows)) + sum(map(len, tested))
@@ -547,7 +554,7 @@ def backtest(
         for name, baseline in baselines(specification).items():
             scored[name] = baseline.fit(split.train, label).predict(rows)
         if champion is not None:
-            held = champion if split.time is None else comparable(champion, frame, split.time)
+            held = champion if split.time is None else comparable(champion, frame, split.time, fitted)
             scored[CHAMPION] = held.predict(rows)[champion.specification.score]
         if specification.time_column is not None:
             scored[specification.time_column] = split.time
@@ -575,51 +582,54 @@ def _splits(
     yield from forward_splits(specification, frame, times)
 
 
-def comparable(model: PropensityModel, frame: pd.DataFrame, as_of: Moment) -> PropensityModel:
+def comparable(
+    model: PropensityModel, frame: pd.DataFrame, as_of: Moment, refitted: PropensityModel | None = None
+) -> PropensityModel:
     """The champion as it may be tested from `as_of` on: itself if fitted by then, else its specification fitted anew.
 
     A champion fitted later has seen labels of the hold-out, and would look better than it is.
+
+    Args:
+        model: The champion.
+        frame: Feature rows with labels.
+        as_of: A midnight.
+        refitted: A model fitted on this frame as of that midnight; it is taken if it has the champion's specification.
     """
     fitted = model.as_of_
     if fitted is None or pd.Timestamp(fitted) <= pd.Timestamp(as_of):
         return model
+    if refitted is not None and refitted.specification == model.specification:
+        return refitted
     return PropensityModel(model.specification, model.threads).fit(frame, as_of)
 
 
-def holdout_times(
-    specification: Specification,
+def predict_forward(
+    model: PropensityModel,
     frame: pd.DataFrame,
-    as_of: Moment,
-    count: int = 1,
-    spacing_days: int = 0,
-    positives: int = 0,
-) -> list[Moment]:
-    """The newest cut-offs whose label windows had closed at `as_of`, oldest first: those to test on.
+    times: Iterable[Moment],
+    reasons: int = 0,
+    score: pd.DataFrame | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Scores of the rows of each cut-off by a model that had seen nothing from it on: see `comparable`.
 
     Args:
-        specification: With a time column.
-        frame: Feature rows with labels.
-        as_of: A midnight.
-        count: How many cut-offs at least, if there are as many.
-        spacing_days: Days between them at least: windows that overlap tell the same twice.
-        positives: Positive rows in all at least, if there are as many; more cut-offs are taken for them.
+        model: Who scores.
+        frame: Feature rows with labels, read where the model has to be fitted anew.
+        times: Cut-offs.
+        reasons: How many reasons to give.
+        score: The rows to score; those of `frame` where None.
+
+    Returns:
+        A frame per cut-off as from `predict_batches`; with scores of NaN where there was too little to learn from.
     """
-    if specification.time_column is None:
-        raise ValueError(f"{specification.name} has no time column, so no cut-off to test on")
-    frame = eligible(specification, frame)
-    label = labels_of(specification, frame)
-    by_time = pd.DataFrame(
-        {"time": days(frame, specification.time_column), "closing": closes_at(specification, frame), "label": label}
-    )[label.notna()]
-    table = (
-        by_time.groupby("time").agg(closing=("closing", "max"), positives=("label", "sum")).sort_index(ascending=False)
-    )
-    taken: list[Moment] = []
-    found, last = 0.0, pd.Timestamp.max
-    for time, closing, happened in table.itertuples():
-        if len(taken) >= count and found >= positives:
-            break
-        if closing <= pd.Timestamp(as_of) and (last - time) >= pd.Timedelta(days=spacing_days):
-            taken.append(time)
-            found, last = found + happened, time
-    return taken[::-1]
+    spec = model.specification
+    if spec.time_column is None:
+        raise ValueError(f"{spec.name} has no time column, so no cut-off to score")
+    due = frame if score is None else score
+    time_of = days(due, spec.time_column)
+    for time in times:
+        rows = due[time_of == pd.Timestamp(time)]
+        try:
+            yield from comparable(model, frame, time).predict_batches([rows], reasons)
+        except TooLittleDataError:
+            yield eligible(spec, rows)[list(spec.identity)].assign(**{spec.score: np.nan})

@@ -97,6 +97,41 @@ class Parameters(BaseModel):
     )
 
 
+class HoldOut(BaseModel):
+    """How much is held out to judge by."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cut_offs: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="So many of the newest cut-offs whose windows have closed, at least."
+    )
+    spacing_days: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Days between them at least: windows that overlap tell the same twice."
+    )
+    positives: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Rows with the event in all at least; more cut-offs are taken for them."
+    )
+
+
+class PromotionRule(BaseModel):
+    """When a challenger becomes the champion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    min_rows: Annotated[int, Field(ge=1)] = Field(
+        default=200, description="Rows in the hold-out without which nothing is known."
+    )
+    min_positives: Annotated[int, Field(ge=1)] = Field(default=20, description="Rows of each class in it.")
+    min_advantage: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="By how much the lower end of the interval of the advantage over the baseline must be above 0.",
+    )
+    max_ece: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.03,
+        description="Expected calibration error allowed; more only where perfect probabilities show as much by chance.",
+    )
+
+
 class Specification(BaseModel):
     """A propensity model: what it reads, what it predicts, over which windows, and how it is judged.
 
@@ -161,6 +196,10 @@ class Specification(BaseModel):
         description="Columns of the logistic regressions to beat, by name; () stands for all features.",
     )
     gate_baseline: str = Field(default="base_rate", description="The one of them that the model must beat to be used.")
+
+    hold_out: HoldOut = Field(default_factory=HoldOut, description="What it is judged on.")
+    promotion: PromotionRule = Field(default_factory=lambda: PromotionRule(), description="Limits of gate 3.")
+    purpose: str = Field(default="", description="What it is for, and what not; for the model card.")
 
     parameters: Parameters = Field(default_factory=lambda: Parameters())
     seed: int = Field(default=360, ge=0, description="Everything that is drawn at random is drawn from this.")
@@ -389,6 +428,39 @@ def preflight(specification: Specification, frame: pd.DataFrame, as_of: Moment |
         return shortages(specification, 0, 0)
     _, label = known_at(specification, frame, moment)
     return shortages(specification, len(label), int(label.sum()))
+
+
+def holdout_times(
+    specification: Specification, frame: pd.DataFrame, as_of: Moment, hold_out: HoldOut | None = None
+) -> list[Moment]:
+    """The newest cut-offs whose label windows had closed at `as_of`, oldest first: those to test on.
+
+    Args:
+        specification: With a time column.
+        frame: Feature rows with labels.
+        as_of: A midnight.
+        hold_out: How many cut-offs, how far apart; the specification's own where None. If there are fewer, all of them.
+    """
+    if specification.time_column is None:
+        raise ValueError(f"{specification.name} has no time column, so no cut-off to test on")
+    frame = eligible(specification, frame)
+    label = labels_of(specification, frame)
+    by_time = pd.DataFrame(
+        {"time": days(frame, specification.time_column), "closing": closes_at(specification, frame), "label": label}
+    )[label.notna()]
+    table = (
+        by_time.groupby("time").agg(closing=("closing", "max"), positives=("label", "sum")).sort_index(ascending=False)
+    )
+    wanted = hold_out or specification.hold_out
+    taken: list[Moment] = []
+    found, last = 0.0, pd.Timestamp.max
+    for time, closing, happened in table.itertuples():
+        if len(taken) >= wanted.cut_offs and found >= wanted.positives:
+            break
+        if closing <= pd.Timestamp(as_of) and (last - time) >= pd.Timedelta(days=wanted.spacing_days):
+            taken.append(time)
+            found, last = found + happened, time
+    return taken[::-1]
 
 
 def spoken(specification: Specification, feature: str) -> Words:

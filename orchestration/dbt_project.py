@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from orchestration.settings import DBT_PROJECT_DIR, Settings
 from orchestration.sources import Source
 
@@ -22,6 +24,13 @@ class DbtProjectError(Exception):
 def dbt_vars(source: Source) -> str:
     """The variables of every dbt call. They never change for a source, so dbt parses what has changed only."""
     return json.dumps({"source": source.name, "business_time_zone": source.time_zone})
+
+
+@lru_cache
+def thresholds() -> dict[str, Any]:
+    """The project's variables: thresholds that SQL and models share."""
+    project = yaml.safe_load((DBT_PROJECT_DIR / "dbt_project.yml").read_text(encoding="utf-8"))
+    return dict(project["vars"])
 
 
 def dbt_executable() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from dagster import AssetSpec, Definitions, in_process_executor
 
 from orchestration.assets.landing import build_landing
+from orchestration.assets.models import build_models
 from orchestration.assets.publication import build_publication
 from orchestration.assets.warehouse import build_warehouse
 from orchestration.console import console_logger
@@ -17,6 +18,7 @@ from orchestration.jobs import daily_refresh_job
 from orchestration.partitions import as_of_partitions
 from orchestration.policies import OWNERS
 from orchestration.resources.dbt import Dbt
+from orchestration.resources.registry import Registry
 from orchestration.resources.warehouse import Warehouse
 from orchestration.schedules import daily_schedule
 from orchestration.settings import DBT_PROJECT_DIR, load_settings
@@ -38,6 +40,7 @@ def build_defs(**overrides: Any) -> Definitions:
 
     landing, landing_gate = build_landing(settings, source)
     warehouse_assets, mart_assets, marts_gate = build_warehouse(settings, source, manifest, manifest_path, partitions)
+    model_assets, model_gates = build_models(settings, manifest, partitions)
     control = [
         AssetSpec(["control", "refresh"], group_name="quality", owners=OWNERS, description="The day that dbt builds."),
         AssetSpec(
@@ -49,8 +52,15 @@ def build_defs(**overrides: Any) -> Definitions:
     ]
     job = daily_refresh_job(partitions)
     return Definitions(
-        assets=[landing, warehouse_assets, mart_assets, build_publication(settings, source, manifest), *control],
-        asset_checks=[landing_gate, marts_gate],
+        assets=[
+            landing,
+            warehouse_assets,
+            *model_assets,
+            mart_assets,
+            build_publication(settings, source, manifest),
+            *control,
+        ],
+        asset_checks=[landing_gate, *model_gates, marts_gate],
         jobs=[job],
         schedules=[daily_schedule(job, settings, source)],
         resources={
@@ -58,6 +68,14 @@ def build_defs(**overrides: Any) -> Definitions:
                 path=str(settings.warehouse_path),
                 duckdb_config=settings.duckdb_config(),
                 lock_timeout_seconds=settings.lock_timeout_seconds,
+                scores_dir=str(settings.scores_dir),
+            ),
+            "registry": Registry(
+                tracking_uri=settings.tracking_uri,
+                artifact_dir=str(settings.mlflow_dir / "artifacts"),
+                folder=str(settings.models_dir),
+                prefix=settings.source,
+                keep_days=settings.keep_versions,
             ),
             "dbt": Dbt(
                 project_dir=str(DBT_PROJECT_DIR), profiles_dir=str(DBT_PROJECT_DIR), dbt_executable=dbt_executable()

@@ -25,7 +25,11 @@ TELEMETRY_OFF = {
     "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     "GX_ANALYTICS_ENABLED": "false",
     "DAGSTER_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+
+
+MODELS = ("churn", "response")
 
 
 class SettingsError(ValueError):
@@ -93,6 +97,35 @@ class Settings(BaseSettings):
         7, description="Days between the newest order and the refreshed day; more mean that data is missing."
     )
 
+    models: str = Field(
+        ",".join(MODELS), description="Models that a refresh trains, between commas; the scores of others are NULL."
+    )
+    mlflow_tracking_uri: str | None = Field(
+        None,
+        validation_alias=AliasChoices("CUSTOMER360_MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_URI"),
+        description="Model registry; without one, a SQLite file in the folder of all state.",
+    )
+    max_null_share_rise: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.2,
+        description="Rise of a feature's share of NULLs against the cut-off before; more mean that data is missing.",
+    )
+    max_feature_drift: Annotated[float, Field(gt=0)] = Field(
+        0.5,
+        description="Population stability index of a feature against the cut-off before, beyond chance; .25 is called a"
+        " shift, and the sample shows up to .3 from week to week.",
+    )
+    max_sales_change: Annotated[float, Field(gt=1)] = Field(
+        3, description="Net sales of the newest week, times or divided by the median of eight weeks before."
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _models_are_known(cls, models: str) -> str:
+        unknown = sorted(set(filter(None, models.split(","))) - set(MODELS))
+        if unknown:
+            raise ValueError(f"unknown model {', '.join(unknown)}; known are {', '.join(MODELS)}, between commas")
+        return models
+
     @field_validator("source")
     @classmethod
     def _source_is_known(cls, source: str) -> str:
@@ -142,6 +175,26 @@ class Settings(BaseSettings):
     def published_dir(self) -> Path:
         """What readers open."""
         return self.data / "published"
+
+    @cached_property
+    def scores_dir(self) -> Path:
+        """What the models of this source said."""
+        return self.data / "scores" / self.source
+
+    @cached_property
+    def models_dir(self) -> Path:
+        """What scores on each day, of this source."""
+        return self.data / "models" / self.source
+
+    @cached_property
+    def mlflow_dir(self) -> Path:
+        """The model registry, where no server is named."""
+        return self.data / "mlflow"
+
+    @cached_property
+    def tracking_uri(self) -> str:
+        """Where MLflow keeps its records."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.mlflow_dir / 'mlflow.db'}"
 
     @cached_property
     def dagster_home(self) -> Path:

@@ -14,16 +14,17 @@ from dagster import (
 )
 
 from orchestration.assets.warehouse import raw_hashes, relation_key
-from orchestration.checks.dbt_tests import data_tests, relation_name
+from orchestration.checks import marts, scores
+from orchestration.checks.dbt_tests import relation_name, required_tests
+from orchestration.checks.features import features_suites
 from orchestration.checks.landing import landing_suites
-from orchestration.checks.marts import SUITES
 from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
 from orchestration.markdown import markdown_table
 from orchestration.partitions import partition_day
 from orchestration.policies import OWNERS, TRANSIENT, WAREHOUSE_POOL
 from orchestration.resources.publication import Publication, PublicationError, PublicationStore
 from orchestration.resources.warehouse import Warehouse
-from orchestration.settings import Settings
+from orchestration.settings import MODELS, Settings
 from orchestration.sources import Source
 
 GATE = "publication"
@@ -40,9 +41,9 @@ def published_tables(manifest: Mapping[str, Any]) -> list[str]:
 
 def required_checks(settings: Settings, source: Source, manifest: Mapping[str, Any]) -> set[tuple[str, str]]:
     """Every check that must have passed before publication, as (check_name, table_name): the catalogue of the gates."""
-    tests = {(test.name, table) for test in data_tests(manifest) if test.severity == "error" for table in test.tables}
-    suites = [suite for table in source.tables for suite in landing_suites(source, table, settings)]
-    return tests | {(name, suite.table_name) for suite in (*suites, *SUITES) for name in suite.check_names}
+    landing = [suite for table in source.tables for suite in landing_suites(source, table, settings)]
+    suites = (*landing, *features_suites(settings), *(scores.SUITES[model] for model in MODELS), *marts.SUITES)
+    return required_tests(manifest) | {(name, suite.table_name) for suite in suites for name in suite.check_names}
 
 
 def publish_marts(

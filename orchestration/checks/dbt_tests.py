@@ -65,6 +65,11 @@ def data_tests(manifest: Mapping[str, Any]) -> list[DbtTest]:
     return tests
 
 
+def required_tests(manifest: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Every test that blocks, as (check_name, table_name)."""
+    return {(test.name, table) for test in data_tests(manifest) if test.severity == "error" for table in test.tables}
+
+
 def test_results(
     manifest: Mapping[str, Any],
     run_results_path: Path,

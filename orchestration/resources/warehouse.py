@@ -17,6 +17,7 @@ from dagster import ConfigurableResource, Failure, InitResourceContext
 from pydantic import Field
 
 from orchestration.landing import LedgerEntry, raw_view_sql
+from orchestration.scores import show_scores
 from orchestration.sources import Source
 
 CONTROL_TABLES = """
@@ -92,6 +93,7 @@ class Warehouse(ConfigurableResource["Warehouse"]):
 
     path: str = Field(description="DuckDB file.")
     duckdb_config: dict[str, str] = Field(description="DuckDB's bounds.")
+    scores_dir: str = Field(description="Parquet files of the scores.")
     lock_timeout_seconds: float = Field(0, description="How long to wait for another refresh to end.")
 
     @contextmanager
@@ -132,8 +134,9 @@ class Warehouse(ConfigurableResource["Warehouse"]):
                 connection.execute(raw_view_sql(table, ledger[table.name], raw_dir))
 
     def begin_refresh(self, as_of_date: date, run_id: str) -> None:
-        """Says which day dbt builds next."""
+        """Says which day dbt builds next, and shows that day's scores."""
         with self.connect() as connection:
+            show_scores(connection, Path(self.scores_dir), as_of_date)
             connection.execute("begin")
             connection.execute("delete from control.refresh")
             connection.execute("insert into control.refresh values (?, ?)", [as_of_date, run_id])

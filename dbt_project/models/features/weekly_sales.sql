@@ -145,15 +145,35 @@ weeks as (
     where {{ week_start('calendar.business_date') }} = calendar.business_date
 ),
 
+-- The series that a series is part of; a product whose category is no series of its own is part of its department.
+parents as (
+    select
+        chosen.level,
+        chosen.series_id,
+        case chosen.level
+            when 'department' then 'total'
+            when 'store' then 'total'
+            when 'category' then category_departments.department
+            when 'product' then coalesce(categories.series_id, products.department)
+        end as parent_id
+    from chosen
+    left join (select distinct category, department from products) as category_departments
+        on chosen.level = 'category' and chosen.series_id = category_departments.category
+    left join products on chosen.level = 'product' and chosen.series_id = products.product_id
+    left join chosen as categories on categories.level = 'category' and products.category = categories.series_id
+),
+
 final as (
     select
         chosen.level,
         chosen.series_id,
+        parents.parent_id,
         weeks.period_start,
         coalesce(observed.net_sales, 0)::decimal(18, 2) as net_sales,
         coalesce(observed.units, 0)::decimal(18, 3) as units,
         weeks.is_complete
     from chosen
+    inner join parents on chosen.level = parents.level and chosen.series_id = parents.series_id
     inner join weeks on chosen.first_period <= weeks.period_start
     left join observed
         on chosen.level = observed.level

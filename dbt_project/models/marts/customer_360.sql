@@ -18,6 +18,17 @@ customers as (
     from {{ ref('core_customers') }}
 ),
 
+-- The newest day of the history is the one place where scores become classes.
+history as (
+    select *
+    from {{ ref('customer_360_history') }}
+),
+
+scores as (
+    select *
+    from {{ source('scores', 'churn') }}
+),
+
 final as (
     select
         metrics.customer_id,
@@ -43,13 +54,25 @@ final as (
         classes.f_score,
         classes.m_score,
         classes.rfm_segment,
-        classes.lifecycle_stage
+        classes.lifecycle_stage,
+        history.is_eligible_for_churn,
+        history.churn_probability,
+        history.churn_risk_tier,
+        scores.reason_1 as churn_reason_1,
+        scores.reason_2 as churn_reason_2,
+        scores.reason_3 as churn_reason_3
     from metrics
     inner join current_day on metrics.as_of_date = current_day.as_of_date
     inner join classes
         on metrics.customer_id = classes.customer_id
             and metrics.as_of_date = classes.as_of_date
     inner join customers on metrics.customer_id = customers.customer_id
+    inner join history
+        on metrics.customer_id = history.customer_id
+            and metrics.as_of_date = history.as_of_date
+    left join scores
+        on metrics.customer_id = scores.customer_id
+            and metrics.as_of_date = scores.refresh_date
 )
 
 select * from final

@@ -1,4 +1,6 @@
-{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='as_of_date') }}
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='as_of_date', on_schema_change='append_new_columns'
+) }}
 
 with refresh as (
     select as_of_date
@@ -15,6 +17,11 @@ classes as (
     from {{ ref('customer_classes') }}
 ),
 
+scores as (
+    select *
+    from {{ source('scores', 'churn') }}
+),
+
 final as (
     select
         metrics.customer_id,
@@ -28,12 +35,23 @@ final as (
         classes.f_score,
         classes.m_score,
         classes.rfm_segment,
-        classes.lifecycle_stage
+        classes.lifecycle_stage,
+        coalesce(metrics.recency_days <= {{ var('dormant_after_days') }}, false) as is_eligible_for_churn,
+        scores.churn_probability,
+        case
+            when scores.churn_probability >= {{ var('churn_risk_critical') }} then 'critical'
+            when scores.churn_probability >= {{ var('churn_risk_high') }} then 'high'
+            when scores.churn_probability >= {{ var('churn_risk_medium') }} then 'medium'
+            when scores.churn_probability is not null then 'low'
+        end as churn_risk_tier
     from metrics
     inner join refresh on metrics.as_of_date = refresh.as_of_date
     inner join classes
         on metrics.customer_id = classes.customer_id
             and metrics.as_of_date = classes.as_of_date
+    left join scores
+        on metrics.customer_id = scores.customer_id
+            and metrics.as_of_date = scores.refresh_date
 )
 
 select * from final

@@ -4,6 +4,9 @@
 {%- set churned = 'churned_after_days = ' ~ var('churned_after_days') -%}
 {%- set growth = 'growth_ratio = ' ~ var('growth_ratio') ~ ', growth_window_days = ' ~ var('growth_window_days') -%}
 {%- set grid = 'cell of rfm_grid by r_score and the rounded mean of f_score and m_score' -%}
+{%- set medium = 'churn_risk_medium = ' ~ var('churn_risk_medium') -%}
+{%- set high = 'churn_risk_high = ' ~ var('churn_risk_high') -%}
+{%- set critical = 'churn_risk_critical = ' ~ var('churn_risk_critical') -%}
 {%- set scores = 'r_score, f_score, m_score' -%}
 {%- set labels = [
     ('rfm_segment', 'prospects', 'Known, but without an order.', 'lifetime_count_orders = 0', '', 'lifetime_count_orders'),
@@ -41,6 +44,19 @@
     (
         'lifecycle_stage', 'mature', 'Active; spends about as before.', 'neither growing nor declining', growth,
         'net_sales_current_window, net_sales_previous_window'
+    ),
+    ('churn_risk_tier', 'low', 'Likely to order again soon.', 'churn_probability < churn_risk_medium', medium, 'churn_probability'),
+    (
+        'churn_risk_tier', 'medium', 'More likely than most to stay away.', 'churn_probability >= churn_risk_medium',
+        medium ~ ', ' ~ high, 'churn_probability'
+    ),
+    (
+        'churn_risk_tier', 'high', 'Worth an offer before it is too late.', 'churn_probability >= churn_risk_high',
+        high ~ ', ' ~ critical, 'churn_probability'
+    ),
+    (
+        'churn_risk_tier', 'critical', 'More likely to stay away than to order.', 'churn_probability >= churn_risk_critical',
+        critical, 'churn_probability'
     ),
 ] -%}
 

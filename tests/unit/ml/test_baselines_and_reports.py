@@ -29,7 +29,7 @@ def test_baselines_are_what_they_are_called(frame: pd.DataFrame) -> None:
 
 
 def test_pictures_and_card(timed: pd.DataFrame) -> None:
-    spec = make_timed_specification()
+    spec = make_timed_specification().model_copy(update={"purpose": "To try things out."})
     tested = backtest(spec, timed, ["2024-04-07"], threads=1)
     model = PropensityModel(spec, 1).fit(timed)
     measured = {name: tested.metrics(name, draws=50) for name in tested.names}
@@ -44,7 +44,7 @@ def test_pictures_and_card(timed: pd.DataFrame) -> None:
     assert importance("demo", spec, model.importance_) == importance("demo", spec, model.importance_)
 
     decision = tested.judge(draws=50)
-    card = model_card(model, measured, "the cut-off of 2024-04-07", decision, "f" * 64, "To try things out.")
+    card = model_card(model, measured, "the cut-off of 2024-04-07", decision, "f" * 64)
     for said in (
         "# Model card: demo",
         "To try things out.",
@@ -62,7 +62,7 @@ def test_pictures_and_card(timed: pd.DataFrame) -> None:
         assert said in card
     # The card of a loaded model is the same.
     state = PropensityModel._from_state(_state(model), 1, "text")
-    assert model_card(state, measured, "the cut-off of 2024-04-07", decision, "f" * 64, "To try things out.") == card
+    assert model_card(state, measured, "the cut-off of 2024-04-07", decision, "f" * 64) == card
 
 
 def _state(model: PropensityModel) -> dict[str, object]:

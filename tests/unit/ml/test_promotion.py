@@ -9,7 +9,8 @@ import pytest
 from scipy.special import expit
 
 from ml.evaluation import Interval, Metrics, measure
-from ml.promotion import PromotionRule, decide, judge
+from ml.promotion import decide, judge
+from ml.specification import PromotionRule
 
 BETTER, EVEN, WORSE = Interval(0.02, 0.01, 0.03), Interval(0.0, -0.01, 0.01), Interval(-0.02, -0.03, -0.01)
 

@@ -16,8 +16,8 @@ from sklearn.exceptions import NotFittedError
 
 from ml.artefact import ArtefactError
 from ml.evaluation import expected_calibration_error, measure
-from ml.propensity import Backtest, PropensityModel, backtest, comparable, holdout_times
-from ml.specification import Specification, TooLittleDataError
+from ml.propensity import Backtest, PropensityModel, backtest, comparable
+from ml.specification import HoldOut, Specification, TooLittleDataError, holdout_times
 from tests.unit.ml.ml_frames import (
     COEFFICIENTS,
     SMALL,
@@ -227,8 +227,10 @@ def test_a_backtest_without_time_keeps_groups_apart(frame: pd.DataFrame) -> None
 def test_the_newest_closed_cut_offs_are_held_out(timed: pd.DataFrame) -> None:
     spec, days = make_timed_specification(), pd.to_datetime
     assert holdout_times(spec, timed, "2024-04-21") == list(days(["2024-04-07"]))
-    assert holdout_times(spec, timed, "2024-04-20", 2, spacing_days=14) == list(days(["2024-03-17", "2024-03-31"]))
-    assert len(holdout_times(spec, timed, "2024-04-21", positives=100)) == 2
+    assert holdout_times(spec, timed, "2024-04-20", HoldOut(cut_offs=2, spacing_days=14)) == list(
+        days(["2024-03-17", "2024-03-31"])
+    )
+    assert len(holdout_times(spec, timed, "2024-04-21", HoldOut(positives=100))) == 2
     assert holdout_times(spec, timed, "2024-01-08") == []
 
 

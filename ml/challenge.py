@@ -1,0 +1,151 @@
+"""One day's challenge of the champion: train, test on a hold-out, judge; in terms that fit every model.
+
+What comes out is plain: bytes, numbers, frames and pictures. Who registers, scores or publishes is not decided here.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from ml.evaluation import Metrics
+from ml.model_card import model_card
+from ml.plots import calibration_and_lift, importance
+from ml.promotion import Decision, without_challenger
+from ml.propensity import CHAMPION, PropensityModel, backtest
+from ml.specification import (
+    Moment,
+    Specification,
+    TooLittleDataError,
+    closes_at,
+    days,
+    eligible,
+    holdout_times,
+    labels_of,
+    preflight,
+)
+
+PERFORMANCE_COLUMNS = ("name", "role", "split", "split_start", "split_end", "metric", "value", "lower", "upper")
+CHALLENGER = "challenger"
+HOLD_OUT = "hold_out"
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What came of a day's training.
+
+    Attributes:
+        decision: Who scores from now on, and why.
+        artefact: The challenger as the bytes of its file; None where nothing could be fitted.
+        performance: One row per model, split and metric, columns PERFORMANCE_COLUMNS; `name` is challenger, champion or
+            the baseline's.
+        parameters: As a registry takes them.
+        pictures: PNG by name.
+        card: Model card, Markdown.
+    """
+
+    decision: Decision
+    artefact: bytes | None = None
+    performance: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PERFORMANCE_COLUMNS)))
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    card: str = ""
+
+
+def challenge_propensity(
+    specification: Specification,
+    frame: pd.DataFrame,
+    as_of: Moment,
+    champion: PropensityModel | None = None,
+    threads: int = 0,
+) -> Challenge:
+    """Trains a propensity model on what was known at `as_of`, and judges it on the newest cut-offs held out.
+
+    Args:
+        specification: The model, with a time column.
+        frame: Feature rows with labels.
+        as_of: A midnight.
+        champion: The one in force; None where there is none.
+        threads: Of LightGBM.
+
+    Returns:
+        The challenge; where there is too little data, or a column that cannot be learned from, one without an artefact
+        whose decision says what is there and what is needed.
+    """
+    try:
+        times = _times_to_test(specification, frame, as_of)
+        tested = backtest(specification, frame, times, champion=champion, threads=threads)
+        model = PropensityModel(specification, threads).fit(frame, as_of)
+    except ValueError as error:
+        return Challenge(without_challenger(str(error), has_champion=champion is not None))
+    decision = tested.judge()
+    metrics = {name: tested.metrics(name) for name in tested.names}
+    text = model.text()
+    first, last = pd.Timestamp(min(map(pd.Timestamp, times))), _last_day(specification, frame, times)
+    tested_on = f"{len(times)} cut-offs held out, labels from {first.date()} to {last.date()}"
+    ours, baseline = metrics[specification.score], metrics[specification.gate_baseline]
+    pictures = {
+        "calibration_and_lift": calibration_and_lift(
+            f"{specification.name}: {tested_on}", ours, baseline, specification.gate_baseline
+        ),
+        "importance": importance(f"{specification.name}: what it looks at", specification, model.importance_),
+    }
+    return Challenge(
+        decision=decision,
+        artefact=text,
+        performance=pd.DataFrame(
+            list(_performance(specification, metrics, first, last)), columns=list(PERFORMANCE_COLUMNS)
+        ),
+        parameters={**specification.parameters.model_dump(), "seed": specification.seed, "rows": model.rows_}
+        | {"positives": model.positives_, "features": len(model.blend_.preprocessor.features_)},
+        pictures=pictures,
+        card=model_card(model, metrics, tested_on, decision),
+    )
+
+
+def _times_to_test(specification: Specification, frame: pd.DataFrame, as_of: Moment) -> list[Moment]:
+    """The cut-offs to test on, once there is enough to learn from and to judge by.
+
+    Raises:
+        TooLittleDataError: There is not.
+    """
+    missing = list(preflight(specification, frame, as_of))
+    times, rule = holdout_times(specification, frame, as_of), specification.promotion
+    rows = eligible(specification, frame)
+    label = labels_of(specification, rows)
+    label = label[days(rows, str(specification.time_column)).isin([pd.Timestamp(time) for time in times])].dropna()
+    rarer = int(min(label.sum(), len(label) - label.sum()))
+    if len(label) < rule.min_rows:
+        missing.append(f"{len(label)} labelled rows to judge by, needed are {rule.min_rows}")
+    if rarer < rule.min_positives:
+        missing.append(f"{rarer} of them of the rarer class, needed are {rule.min_positives}")
+    if missing:
+        raise TooLittleDataError(f"{specification.name}: too little data as of {as_of}: " + "; ".join(missing))
+    return times
+
+
+def _last_day(specification: Specification, frame: pd.DataFrame, times: list[Moment]) -> pd.Timestamp:
+    tested = frame[days(frame, str(specification.time_column)).isin([pd.Timestamp(time) for time in times])]
+    return pd.Timestamp(closes_at(specification, tested).max()) - pd.Timedelta(days=1)
+
+
+def _performance(
+    specification: Specification, metrics: Mapping[str, Metrics], first: pd.Timestamp, last: pd.Timestamp
+) -> Iterator[tuple[Any, ...]]:
+    for column, measured in metrics.items():
+        is_ours = column in (specification.score, CHAMPION)
+        name = CHALLENGER if column == specification.score else column
+        numbers: dict[str, float | None] = {
+            metric: value for metric, value in measured.numbers().items() if not metric.endswith(("_lower", "_upper"))
+        }
+        if is_ours:
+            for tenth in measured.deciles:
+                numbers |= {f"lift_decile_{tenth.decile}": tenth.lift, f"capture_decile_{tenth.decile}": tenth.capture}
+        for metric, value in numbers.items():
+            if value is None:
+                continue
+            interval = measured.intervals.get(metric)
+            ends = (None, None) if interval is None else (interval.lower, interval.upper)
+            role = name if is_ours else "baseline"
+            yield name, role, HOLD_OUT, first.date(), last.date(), metric, float(value), *ends

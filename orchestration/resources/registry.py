@@ -1,0 +1,324 @@
+"""The model registry: MLflow, and beside it a copy of what scores on each day, so that scoring needs no server.
+
+Versions are found by what they knew: for a day, the champion is one that was promoted on an earlier day, so rebuilding
+an old day never asks a model that has seen later ones. A version's SHA-256 is checked before it is parsed.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import ConfigurableResource
+from pydantic import Field
+
+from ml.artefact import ArtefactError, sha256_of
+from orchestration.files import fsync
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from ml.promotion import Decision
+
+CHAMPION = "champion"
+MODEL_FILE, CARD_FILE, RECORD_FILE = "model.json", "card.md", "record.json"
+UNREGISTERED = "unregistered"
+
+
+class RegistryError(Exception):
+    """The registry cannot be used: why, and what to do."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version of a model, its content checked.
+
+    Attributes:
+        version: In the registry.
+        as_of_date: The day that it was trained for.
+        sha256: Of its file.
+        content: The file.
+    """
+
+    version: str
+    as_of_date: date
+    sha256: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class DayRecord:
+    """Who scores on a day, and why.
+
+    Attributes:
+        scores: challenger, champion or nobody.
+        version: Of the model that scores; None where nobody does.
+        trained_as_of: The day that it was trained for, ISO text.
+        sha256: Of its file.
+        reasons: A sentence each.
+    """
+
+    scores: str
+    version: str | None
+    trained_as_of: str | None
+    sha256: str | None
+    reasons: tuple[str, ...]
+
+
+class Registry(ConfigurableResource["Registry"]):
+    """Versions of the models of one source."""
+
+    tracking_uri: str = Field(description="Where MLflow keeps its records: a SQLite file, or a server.")
+    artifact_dir: str = Field(description="Where model files go if MLflow runs on SQLite; a server has its own place.")
+    folder: str = Field(description="Copies of what scores on each day.")
+    prefix: str = Field(description="Source; models of several sources may share a registry.")
+    keep_days: int = Field(description="Days whose copies stay.")
+
+    def name_of(self, model: str) -> str:
+        """The name of a model in MLflow."""
+        return f"{self.prefix}.{model}"
+
+    @property
+    def _sqlite_file(self) -> Path | None:
+        prefix = "sqlite:///"
+        return Path(self.tracking_uri.removeprefix(prefix)) if self.tracking_uri.startswith(prefix) else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is surely nothing in it: its SQLite file does not exist."""
+        return self._sqlite_file is not None and not self._sqlite_file.exists()
+
+    @contextmanager
+    def _client(self) -> Iterator["MlflowClient"]:
+        """MLflow; whatever goes wrong with it is one kind of error."""
+        try:
+            from mlflow import MlflowClient
+
+            if self._sqlite_file is not None:
+                self._sqlite_file.parent.mkdir(parents=True, exist_ok=True)
+            yield MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+        except (ArtefactError, RegistryError):
+            raise
+        except Exception as error:  # MLflow lets through what its store, its client and the network raise
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise RegistryError(
+                f"the model registry at {self.tracking_uri} cannot be used: {reason}. See that it runs, or set"
+                " MLFLOW_TRACKING_URI"
+            ) from error
+
+    def champion(self, model: str, before: date) -> RegisteredModel | None:
+        """The version to beat on a day: the alias, or the newest one that was promoted on an earlier day.
+
+        Raises:
+            RegistryError: The registry cannot be reached.
+            ArtefactError: The file is not the one that was registered.
+        """
+        if self.is_empty:
+            return None
+        with self._client() as client:
+            versions = [version for version in self._versions(client, model) if _day_of(version) < before]
+            promoted = [version for version in versions if version.tags.get("promoted") == "true"]
+            named = [version for version in versions if CHAMPION in version.aliases]
+            if not (named or promoted):
+                return None
+            chosen = max(named or promoted, key=lambda version: (_day_of(version), int(version.version)))
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(client.download_artifacts(str(chosen.run_id), MODEL_FILE, folder))
+                content = path.read_bytes()
+        return _checked(chosen.version, _day_of(chosen), chosen.tags["sha256"], content, "the registry")
+
+    def _versions(self, client: "MlflowClient", model: str) -> list["ModelVersion"]:
+        name = self.name_of(model)
+        if not client.search_registered_models(f"name = '{name}'"):
+            return []
+        aliases = client.get_registered_model(name).aliases
+        found, token = [], None
+        while True:
+            page = client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
+            for version in page:
+                version.aliases = [alias for alias, number in aliases.items() if str(number) == str(version.version)]
+                if "as_of_date" in version.tags:
+                    found.append(version)
+            token = page.token
+            if not token:
+                return found
+
+    def register(
+        self,
+        model: str,
+        day: date,
+        content: bytes,
+        *,
+        promoted: bool,
+        parameters: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: Mapping[str, bytes],
+    ) -> RegisteredModel:
+        """Registers a challenger, and makes it the champion if it was promoted and no later day has one.
+
+        Registering the same content for the same day again gives the same version.
+
+        Raises:
+            RegistryError: The registry cannot be reached.
+        """
+        name, sha256 = self.name_of(model), sha256_of(content)
+        with self._client() as client:
+            known = self._versions(client, model)
+            same = [v for v in known if _day_of(v) == day and v.tags.get("sha256") == sha256]
+            if same:
+                version = same[-1].version
+                client.set_model_version_tag(name, version, "promoted", str(promoted).lower())
+            else:
+                described = {"as_of_date": day.isoformat(), "sha256": sha256, "promoted": str(promoted).lower()}
+                run_id, source = self._log_run(client, name, day, content, parameters, metrics, tags, files)
+                if not client.search_registered_models(f"name = '{name}'"):
+                    client.create_registered_model(name)
+                version = client.create_model_version(name, source, run_id, tags={**tags, **described}).version
+            named = [_day_of(v) for v in known if CHAMPION in v.aliases]
+            if promoted and day >= max(named, default=day):
+                client.set_registered_model_alias(name, CHAMPION, version)
+        return RegisteredModel(str(version), day, sha256, content)
+
+    def _log_run(
+        self,
+        client: "MlflowClient",
+        name: str,
+        day: date,
+        content: bytes,
+        parameters: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: Mapping[str, bytes],
+    ) -> tuple[str, str]:
+        from mlflow.entities import Metric, Param, RunTag
+
+        experiment = client.get_experiment_by_name(name)
+        place = (Path(self.artifact_dir) / name).as_uri() if self._sqlite_file is not None else None
+        experiment_id = experiment.experiment_id if experiment else client.create_experiment(name, place)
+        run = client.create_run(experiment_id, run_name=day.isoformat())
+        run_id = run.info.run_id
+        client.log_batch(
+            run_id,
+            metrics=[Metric(key, value, run.info.start_time, 0) for key, value in metrics.items()],
+            params=[Param(key, str(value)) for key, value in parameters.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            for file_name, file_content in {MODEL_FILE: content, **files}.items():
+                (Path(folder) / file_name).write_bytes(file_content)
+            client.log_artifacts(run_id, folder)
+        client.set_terminated(run_id)
+        return run_id, f"{run.info.artifact_uri}/{MODEL_FILE}"
+
+    def registered(self, models: list[str]) -> list[dict[str, Any]]:
+        """The champion of each model as a row: version, when trained, on what, and how well it did.
+
+        Raises:
+            RegistryError: The registry cannot be reached.
+        """
+        rows: list[dict[str, Any]] = []
+        if self.is_empty:
+            return rows
+        with self._client() as client:
+            for model in models:
+                versions = self._versions(client, model)
+                for version in versions:
+                    if CHAMPION in version.aliases:
+                        run = client.get_run(str(version.run_id))
+                        trained_at = run.info.start_time
+                        rows.append({"model": model, "version": version.version, "trained_at": trained_at})
+                        rows[-1] |= {**version.tags, "versions": len(versions), "metrics": run.data.metrics}
+        return rows
+
+    def _day_folder(self, model: str, day: date) -> Path:
+        return Path(self.folder) / model / day.isoformat()
+
+    def keep_for(self, model: str, day: date, decision: "Decision", scorer: RegisteredModel | None, card: str) -> None:
+        """Keeps what scores on a day where scoring finds it; the record is written last. Older days' copies go."""
+        record = DayRecord(decision.scores, None, None, None, decision.reasons)
+        if scorer is not None:
+            trained = scorer.as_of_date.isoformat()
+            record = DayRecord(decision.scores, scorer.version, trained, scorer.sha256, decision.reasons)
+        folder = self._day_folder(model, day)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+        if scorer is not None:
+            (folder / MODEL_FILE).write_bytes(scorer.content)
+            fsync(folder / MODEL_FILE)
+        building = folder / f"{RECORD_FILE}.building"
+        building.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+        fsync(building)
+        building.replace(folder / RECORD_FILE)
+        fsync(folder)
+        kept = sorted(path for path in folder.parent.iterdir() if path.is_dir() and path != folder)
+        for old in kept[: max(0, len(kept) + 1 - self.keep_days)]:
+            shutil.rmtree(old)
+
+    def record_of(self, model: str, day: date) -> DayRecord:
+        """Who scores on a day.
+
+        Raises:
+            RegistryError: The model has not been trained for that day.
+        """
+        path = self._day_folder(model, day) / RECORD_FILE
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            return DayRecord(**{**fields, "reasons": tuple(fields["reasons"])})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RegistryError(
+                f"nobody knows who scores {model} on {day} ({path}: {type(error).__name__}). Materialize models/{model}"
+                " for that day first"
+            ) from error
+
+    def scorer(self, model: str, day: date) -> RegisteredModel | None:
+        """The model that scores on a day, from the copy kept here; None where nobody does.
+
+        Raises:
+            RegistryError: The model has not been trained for that day.
+            ArtefactError: The copy is missing, or not what was kept.
+        """
+        record = self.record_of(model, day)
+        if record.version is None or record.trained_as_of is None or record.sha256 is None:
+            return None
+        path = self._day_folder(model, day) / MODEL_FILE
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ArtefactError(f"cannot read {path}: {error.strerror}. Materialize models/{model} again") from error
+        return _checked(record.version, date.fromisoformat(record.trained_as_of), record.sha256, content, str(path))
+
+    def last_scorer(self, model: str, before: date) -> RegisteredModel | None:
+        """What scored on the newest earlier day whose copy is whole: the champion, where the registry cannot say."""
+        days = sorted((path.name for path in (Path(self.folder) / model).glob("*-*-*")), reverse=True)
+        for name in days:
+            day = date.fromisoformat(name)
+            if day < before:
+                try:
+                    found = self.scorer(model, day)
+                except (RegistryError, ArtefactError):
+                    continue
+                if found is not None and found.as_of_date < before:
+                    return found
+        return None
+
+
+def _day_of(version: "ModelVersion") -> date:
+    return date.fromisoformat(version.tags["as_of_date"])
+
+
+def _checked(version: str, day: date, sha256: str, content: bytes, place: str) -> RegisteredModel:
+    found = sha256_of(content)
+    if found != sha256:
+        raise ArtefactError(
+            f"version {version} in {place} ({len(content)} bytes) is not what was registered: SHA-256 {found[:12]}…,"
+            f" recorded {sha256[:12]}…. It was damaged or replaced and is not loaded"
+        )
+    return RegisteredModel(str(version), day, sha256, content)
