@@ -5,7 +5,7 @@ RUN := $(BIN)/python -m orchestration
 
 export SOURCE INPUT AS_OF
 
-.PHONY: help setup refresh test dev sql rollback bench manifest lint lock
+.PHONY: help setup refresh test dev sql rollback models tune bench manifest lint lock
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -32,6 +32,12 @@ sql: setup ## a read-only SQL shell on the published marts (Q="select …" for o
 
 rollback: setup ## the previous published version is current again (TO= another one)
 	@$(RUN) rollback $(TO)
+
+models: setup ## the models, their champions, how well they do
+	@$(RUN) models
+
+tune: setup ## searches a model's parameters on the newest refresh (MODEL=churn TRIALS=30 AS_OF=)
+	@$(RUN) tune $(or $(MODEL),churn) $(or $(TRIALS),30)
 
 bench: setup ## the benchmarks, each a ratio against a floor measured in the same run
 	$(BIN)/python -m tests.benchmarks.refresh

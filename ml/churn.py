@@ -31,7 +31,7 @@ to 2017-12-03, ROC AUC / average precision (later cut-offs were in sight while c
 """
 
 from ml.feature_words import RHYTHM
-from ml.specification import ALL_FEATURES, HoldOut, Parameters, Specification
+from ml.specification import ALL_FEATURES, HoldOut, Parameters, Specification, committed
 
 ACTIVITY_WINDOW_DAYS = 56
 PREDICTION_WINDOW_DAYS = 28
@@ -73,5 +73,5 @@ def churn_specification(
         hold_out=HoldOut(cut_offs=2, spacing_days=prediction_window_days),
         purpose="Whom to keep: customers at risk while an offer can still reach them. It says who will stay away, not"
         " whom an offer would bring back.",
-        parameters=parameters or Parameters(),
+        parameters=parameters or committed("churn", Parameters),
     )

@@ -29,24 +29,12 @@ from 2017-10-01 on (297 responses; both were in sight while choosing, so the lat
 """
 
 from ml.feature_words import CAMPAIGN, CAMPAIGN_FIT, COUPON_USE, DEMOGRAPHICS, EXPOSURE, HABITS, PAST_RESPONSE, RHYTHM
-from ml.specification import ALL_FEATURES, HoldOut, Parameters, PromotionRule, Specification
+from ml.specification import ALL_FEATURES, HoldOut, Parameters, PromotionRule, Specification, committed
 
 GLOSSARY = CAMPAIGN | PAST_RESPONSE | CAMPAIGN_FIT | COUPON_USE | RHYTHM | HABITS | EXPOSURE | DEMOGRAPHICS
 
 # Counts and sums of what may not have been: NULL means none. Days since and shares stay unknown.
 NONE_IF_NULL = tuple(feature for feature in (*CAMPAIGN_FIT, *COUPON_USE) if "days_since" not in feature)
-
-PARAMETERS = Parameters(
-    rounds=150,
-    num_leaves=6,
-    min_rows_in_leaf=30,
-    bagging_fraction=0.7,
-    l2=20,
-    logistic_weight=1,
-    logistic_c=0.003,
-    calibration_folds=7,
-    calibration_fold_days=28,
-)
 
 
 def response_specification(parameters: Parameters | None = None) -> Specification:
@@ -84,5 +72,5 @@ def response_specification(parameters: Parameters | None = None) -> Specificatio
         promotion=PromotionRule(max_ece=0.05),
         purpose="Whom to address: members likely to redeem an offer of a campaign, told on its first day. It ranks who"
         " responds, not who responds because of the campaign.",
-        parameters=parameters or PARAMETERS,
+        parameters=parameters or committed("response", Parameters),
     )

@@ -5,24 +5,44 @@ where the day of the event is known, if its window was at least `min_elapsed_sha
 then. No fitting here.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Moment = pd.Timestamp | date | str
 Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
 
+Kind = TypeVar("Kind", bound=BaseModel)
+
 ALL_FEATURES: tuple[str, ...] = ()
+
+COMMITTED = Path(__file__).parent / "parameters"
 
 
 class TooLittleDataError(ValueError):
     """Not enough rows to learn from: what is there, and what is needed."""
+
+
+def committed(name: str, kind: type[Kind]) -> Kind:
+    """Parameters of a model as `make tune` found them, from `ml/parameters/<name>.json`; the file has the evidence too.
+
+    Raises:
+        ValueError: It holds a parameter that there is not, or a value out of its range.
+    """
+    return kind.model_validate(json.loads((COMMITTED / f"{name}.json").read_text(encoding="utf-8"))["parameters"])
+
+
+def searched(low: float, high: float, log: bool = False) -> dict[str, JsonValue]:
+    """Between which bounds `make tune` looks for a parameter, for `Field(json_schema_extra=…)`."""
+    return {"search": [low, high], "log": log}
 
 
 class Words(BaseModel):
@@ -50,33 +70,51 @@ class Parameters(BaseModel):
         default=5,
         description="LightGBM models that differ in their seed; the mean of their raw scores is steadier than one.",
     )
-    rounds: Annotated[int, Field(ge=1, le=5000)] = Field(default=200, description="Trees per model.")
+    rounds: Annotated[int, Field(ge=1, le=5000)] = Field(
+        default=200, description="Trees per model.", json_schema_extra=searched(50, 400, log=True)
+    )
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.03, description="Step per tree; small, for many small steps."
+        default=0.03,
+        description="Step per tree; small, for many small steps.",
+        json_schema_extra=searched(0.01, 0.1, log=True),
     )
     num_leaves: Annotated[int, Field(ge=2, le=256)] = Field(
-        default=8, description="Leaves per tree; few, as signal is weak."
+        default=8,
+        description="Leaves per tree; few, as signal is weak.",
+        json_schema_extra=searched(4, 31, log=True),
     )
     min_rows_in_leaf: Annotated[int, Field(ge=1)] = Field(
-        default=100, description="Rows per leaf; many, as one customer is in many cut-offs and counts there once only."
+        default=100,
+        description="Rows per leaf; many, as one customer is in many cut-offs and counts there once only.",
+        json_schema_extra=searched(20, 400, log=True),
     )
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.3,
         description="Share of the features that a tree may use; low, as windows of one behaviour resemble each other.",
+        json_schema_extra=searched(0.15, 1.0, log=False),
     )
     bagging_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.6, description="Share of the rows that a tree sees."
+        default=0.6,
+        description="Share of the rows that a tree sees.",
+        json_schema_extra=searched(0.4, 1.0, log=False),
     )
-    l2: Annotated[float, Field(ge=0)] = Field(default=10.0, description="Shrinks the leaves towards zero.")
+    l2: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="Shrinks the leaves towards zero.", json_schema_extra=searched(0.1, 100.0, log=True)
+    )
     max_bin: Annotated[int, Field(ge=2, le=255)] = Field(
-        default=127, description="Bins per feature; fewer are quicker."
+        default=127,
+        description="Bins per feature; fewer are quicker.",
     )
 
     logistic_weight: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0,
         description="Share of the logistic regression in the blend of raw scores; 0: trees alone, 1: logistic alone.",
     )
-    logistic_c: Annotated[float, Field(gt=0)] = Field(default=0.003, description="Inverse strength of its L2 penalty.")
+    logistic_c: Annotated[float, Field(gt=0)] = Field(
+        default=0.003,
+        description="Inverse strength of its L2 penalty.",
+        json_schema_extra=searched(0.0003, 0.3, log=True),
+    )
     quantiles: Annotated[int, Field(ge=10, le=1000)] = Field(
         default=100,
         description="Points of the empirical distribution that map a feature to a normal score for the regression.",

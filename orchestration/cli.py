@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
+import duckdb
+
 from orchestration.dbt_project import DbtProjectError, prepare_manifest
 from orchestration.landing import LandingError, resolve_as_of
 from orchestration.resources.publication import PublicationError, PublicationStore
-from orchestration.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+from orchestration.settings import MODELS, PROJECT_ROOT, Settings, SettingsError, load_settings
 from orchestration.sources import Source, load_source
 
 EXPECTED_ERRORS = (SettingsError, LandingError, DbtProjectError, PublicationError)
@@ -94,6 +96,46 @@ def manifest(settings: Settings, source: Source) -> int:
     return 0
 
 
+def show_models(settings: Settings, source: Source) -> int:
+    """The models: champion, when it was trained, how well it did, and who scores on the newest day."""
+    from orchestration.resources.registry import registry_of
+
+    registry = registry_of(settings)
+    rows = registry.overview(list(MODELS))
+    header = ("model", "scored by", "version", "trained for", "trained at (UTC)", "measured forward in time")
+    table = [header, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"\nregistry: {registry.tracking_uri}; model cards: {settings.models_dir}/<model>/<day>/card.md")
+    return 0
+
+
+def tune(settings: Settings, source: Source, model: str, trials: int) -> int:
+    """Searches the parameters of a model on what the warehouse holds, and writes them where they can be committed."""
+    from ml.tuning import commit
+    from ml.tuning import tune as search
+    from orchestration.models import tunable
+
+    found = tunable(settings).get(model)
+    if found is None:
+        raise SettingsError(f"unknown model {model!r}; known are {', '.join(tunable(settings))}. Name one with MODEL=")
+    as_of_date = resolve_as_of(source, source.input_dir(settings.input), settings.as_of)
+    if not settings.warehouse_path.exists():
+        raise SettingsError(f"{settings.warehouse_path} does not exist. Run make refresh first")
+    with duckdb.connect(
+        str(settings.warehouse_path), read_only=True, config=dict(settings.duckdb_config())
+    ) as connection:
+        frame = found.examples(connection, as_of_date)
+    print(f"searching {model}: {trials} sets of parameters on what was known on {as_of_date}", flush=True)
+    result = search(found.specification(), frame, as_of_date.isoformat(), trials, settings.threads)
+    commit(model, result)
+    for name, value in result.evidence.items():
+        print(f"  {name:<22} {value}")
+    print(f"\nwritten to ml/parameters/{model}.json; look at git diff, refresh, and commit it if it does better")
+    return 0
+
+
 def dev(settings: Settings, source: Source) -> int:
     """The Dagster UI with schedule and daemon, on loopback."""
     prepare(settings, source)
@@ -107,18 +149,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; its exit code says whether it did what it promises."""
     parser = argparse.ArgumentParser(prog="customer360", description="Customer 360: the daily refresh and its marts.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, function in {"refresh": refresh, "manifest": manifest, "dev": dev}.items():
+    plain = {"refresh": refresh, "manifest": manifest, "dev": dev, "models": show_models}
+    for name, function in plain.items():
         commands.add_parser(name, help=(function.__doc__ or "").splitlines()[0])
     sql_parser = commands.add_parser("sql", help=(sql.__doc__ or "").splitlines()[0])
     sql_parser.add_argument("query", nargs="?")
     rollback_parser = commands.add_parser("rollback", help=(rollback.__doc__ or "").splitlines()[0])
     rollback_parser.add_argument("to", nargs="?")
+    tune_parser = commands.add_parser("tune", help=(tune.__doc__ or "").splitlines()[0])
+    tune_parser.add_argument("model")
+    tune_parser.add_argument("trials", nargs="?", type=int, default=30)
     options = parser.parse_args(arguments)
 
     run: dict[str, Callable[[Settings, Source], int]] = {
-        "refresh": refresh,
-        "manifest": manifest,
-        "dev": dev,
+        **plain,
+        "tune": lambda settings, source: tune(settings, source, options.model, options.trials),
         "sql": lambda settings, source: sql(settings, source, options.query or None),
         "rollback": lambda settings, source: rollback(settings, source, options.to or None),
     }

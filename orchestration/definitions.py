@@ -18,7 +18,7 @@ from orchestration.jobs import daily_refresh_job
 from orchestration.partitions import as_of_partitions
 from orchestration.policies import OWNERS
 from orchestration.resources.dbt import Dbt
-from orchestration.resources.registry import Registry
+from orchestration.resources.registry import registry_of
 from orchestration.resources.warehouse import Warehouse
 from orchestration.schedules import daily_schedule
 from orchestration.settings import DBT_PROJECT_DIR, load_settings
@@ -70,13 +70,7 @@ def build_defs(**overrides: Any) -> Definitions:
                 lock_timeout_seconds=settings.lock_timeout_seconds,
                 scores_dir=str(settings.scores_dir),
             ),
-            "registry": Registry(
-                tracking_uri=settings.tracking_uri,
-                artifact_dir=str(settings.mlflow_dir / "artifacts"),
-                folder=str(settings.models_dir),
-                prefix=settings.source,
-                keep_days=settings.keep_versions,
-            ),
+            "registry": registry_of(settings),
             "dbt": Dbt(
                 project_dir=str(DBT_PROJECT_DIR), profiles_dir=str(DBT_PROJECT_DIR), dbt_executable=dbt_executable()
             ),

@@ -1,12 +1,12 @@
-"""The models of a refresh: what each reads, how it is challenged, what it scores. No Dagster here, and no learning.
+"""The models of a refresh: what each reads of a day, how it is challenged, what it scores. No Dagster, no learning.
 
-`ml` learns; this hands it the frames of a day. `ml` and its libraries are imported when a model is run.
+`ml` learns; this hands it the frames. `ml` and its libraries are imported when a model is run.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import duckdb
 
@@ -23,145 +23,41 @@ if TYPE_CHECKING:
 
 # Rows that are in memory at a time while scoring; DuckDB gives them in vectors of 2,048.
 BATCH_VECTORS = 25
+REASONS = 3
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(Protocol):
     """A model as the refresh knows it.
 
     Attributes:
         name: Of the model, its asset and its table of scores.
         description: For the UI.
         reads: Tables of features that it learns from.
-        challenge: Trains as of a day, against the champion's file and its SHA-256.
-        score: Scores of a day, frame by frame; by nobody where there is no model: NULLs.
     """
 
-    name: str
-    description: str
-    reads: tuple[str, ...]
-    challenge: Callable[[duckdb.DuckDBPyConnection, date, RegisteredModel | None], "Challenge"]
-    score: Callable[[duckdb.DuckDBPyConnection, date, RegisteredModel | None], Iterable["pd.DataFrame"]]
+    name: ClassVar[str]
+    description: ClassVar[str]
+    reads: ClassVar[tuple[str, ...]]
 
+    def challenge(
+        self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
+    ) -> "Challenge":
+        """Trains as of a day, and judges beside the champion.
 
-def _columns(specification: "Specification", *more: str | None) -> str:
-    """What a model reads, for a select list; each column once."""
-    wanted = [*specification.identity, *(specification.features or ()), *more]
-    return ", ".join(dict.fromkeys(column for column in wanted if column))
-
-
-def _frames(connection: duckdb.DuckDBPyConnection, query: str, day: date) -> Iterator["pd.DataFrame"]:
-    """The rows of a query batch by batch, so that memory does not grow with them."""
-    with connection.cursor() as cursor:
-        cursor.execute(query, {"day": day})
-        while len(frame := cursor.fetch_df_chunk(BATCH_VECTORS)):
-            yield frame
-
-
-def churn_model(threads: int) -> Model:
-    """Churn: customers on the grid of cut-offs teach, the eligible of the day are scored."""
-
-    def specification() -> "Specification":
-        from ml.churn import churn_specification
-
-        return churn_specification(thresholds()["dormant_after_days"], thresholds()["churn_window_days"])
-
-    def challenge(connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None) -> "Challenge":
-        from ml.challenge import challenge_propensity
-
-        spec = specification()
-        # The label says for itself whether its window has closed; what closes later than the day is left out by `ml`.
-        frame = connection.execute(
-            f"select {_columns(spec, spec.activity_column, spec.history_column)}, has_churned"
-            " from features.customer_features inner join features.customer_labels using (customer_id, as_of_date)"
-            " inner join features.feature_cut_offs using (as_of_date)"
-            " where has_churned is not null and is_on_grid and as_of_date < $day",
-            {"day": day},
-        ).df()
-        return challenge_propensity(spec, frame, day, _propensity(champion, threads), threads)
+        Raises:
+            ArtefactError: The champion's file cannot be read.
+        """
+        ...
 
     def score(
-        connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
+        self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
     ) -> Iterator["pd.DataFrame"]:
-        spec = specification()
-        due = "from features.customer_features inner join features.customer_labels using (customer_id, as_of_date)"
-        due += " where as_of_date = $day and is_eligible_for_churn order by customer_id"
-        model = _propensity(scorer, threads)
-        columns = "customer_id" if model is None else _columns(model.specification, spec.activity_column)
-        frames = _frames(connection, f"select {columns} {due}", day)
-        scored = frames if model is None else model.predict_batches(frames, reasons=3)
-        return (frame.drop(columns="as_of_date", errors="ignore") for frame in scored)
+        """Scores of a day, frame by frame; without a scorer the same rows with nothing in them.
 
-    return Model(
-        "churn",
-        "Probability that an active customer places no order in the prediction window.",
-        ("features.customer_features", "features.customer_labels"),
-        challenge,
-        score,
-    )
-
-
-def response_model(threads: int) -> Model:
-    """Response: members of earlier campaigns teach; members of those under way are scored as of the first day."""
-    examples = (
-        " from features.campaign_member_features as members left join"
-        " (select as_of_date as start_date, * exclude (as_of_date) from features.customer_features) as customers"
-        " using (customer_id, start_date)"
-    )
-
-    def read(connection: duckdb.DuckDBPyConnection, spec: "Specification", day: date) -> "pd.DataFrame":
-        known = {name for name, *_ in connection.execute("describe features.campaign_member_features").fetchall()}
-        columns = ", ".join(
-            f"members.{column}" if column in known else f"customers.{column}"
-            for column in _columns(spec, spec.window_end_column, spec.event_column, spec.closed_column).split(", ")
-        )
-        return connection.execute(
-            f"select {columns}, members.has_responded, members.assignment, members.is_observed_from_start {examples}"
-            " where start_date <= $day",
-            {"day": day},
-        ).df()
-
-    def teaching(frame: "pd.DataFrame") -> "pd.DataFrame":
-        return frame[(frame["assignment"] == "treatment") & frame["is_observed_from_start"].astype(bool)]
-
-    def challenge(connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None) -> "Challenge":
-        from ml.challenge import challenge_propensity
-        from ml.response import response_specification
-
-        spec = response_specification()
-        frame = teaching(read(connection, spec, day))
-        return challenge_propensity(spec, frame, day, _propensity(champion, threads), threads)
-
-    def score(
-        connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
-    ) -> Iterator["pd.DataFrame"]:
-        import pandas as pd
-
-        from ml.propensity import predict_forward
-        from ml.response import response_specification
-        from ml.specification import holdout_times
-
-        model = _propensity(scorer, threads)
-        spec = model.specification if model is not None else response_specification()
-        frame = read(connection, spec, day)
-        start, now = pd.to_datetime(frame["start_date"]), pd.Timestamp(day)
-        under_way = pd.to_datetime(frame["end_date"]) >= now
-        tested = start.isin([pd.Timestamp(time) for time in holdout_times(spec, teaching(frame), day)])
-        due = frame[under_way | tested]
-        if model is None:
-            yield due[["campaign_id", "customer_id", "start_date"]].rename(columns={"start_date": "as_of_date"})
-            return
-        times = sorted(start[under_way | tested].unique())
-        for scored in predict_forward(model, teaching(frame), times, reasons=3, score=due):
-            yield scored.rename(columns={"start_date": "as_of_date"})
-
-    return Model(
-        "response",
-        "Probability that a member of a campaign responds, told on the campaign's first day.",
-        ("features.campaign_member_features", "features.customer_features"),
-        challenge,
-        score,
-    )
+        Raises:
+            ArtefactError: The scorer's file cannot be read.
+        """
+        ...
 
 
 def _propensity(registered: RegisteredModel | None, threads: int) -> "PropensityModel | None":
@@ -172,6 +68,148 @@ def _propensity(registered: RegisteredModel | None, threads: int) -> "Propensity
     return PropensityModel.from_text(registered.content, registered.sha256, threads)
 
 
+def _distinct(*columns: str | None) -> str:
+    """Columns for a select list; each once."""
+    return ", ".join(dict.fromkeys(column for column in columns if column))
+
+
+@dataclass(frozen=True)
+class ChurnModel:
+    """Customers on the grid of cut-offs teach; those of the day who are eligible are scored."""
+
+    threads: int
+
+    name: ClassVar[str] = "churn"
+    description: ClassVar[str] = "Probability that an active customer places no order in the prediction window."
+    reads: ClassVar[tuple[str, ...]] = ("features.customer_features", "features.customer_labels")
+
+    def specification(self) -> "Specification":
+        """With the windows that the labels are made with."""
+        from ml.churn import churn_specification
+
+        return churn_specification(thresholds()["dormant_after_days"], thresholds()["churn_window_days"])
+
+    def examples(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
+        """Labelled rows of earlier cut-offs; `ml` leaves out those whose windows close after the day."""
+        spec = self.specification()
+        columns = _distinct(*spec.identity, *(spec.features or ()), spec.activity_column, spec.history_column)
+        return connection.execute(
+            f"select {columns}, has_churned"
+            " from features.customer_features inner join features.customer_labels using (customer_id, as_of_date)"
+            " inner join features.feature_cut_offs using (as_of_date)"
+            " where has_churned is not null and is_on_grid and as_of_date < $day",
+            {"day": day},
+        ).df()
+
+    def challenge(
+        self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
+    ) -> "Challenge":
+        """See `Model`."""
+        from ml.challenge import challenge_propensity
+
+        held = _propensity(champion, self.threads)
+        return challenge_propensity(self.specification(), self.examples(connection, day), day, held, self.threads)
+
+    def score(
+        self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
+    ) -> Iterator["pd.DataFrame"]:
+        """See `Model`. Rows come from the warehouse in batches, so that memory does not grow with the customers."""
+        model, columns = _propensity(scorer, self.threads), "customer_id"
+        if model is not None:
+            spec = model.specification
+            columns = _distinct(*spec.identity, *(spec.features or ()), spec.activity_column)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"select {columns}"
+                " from features.customer_features inner join features.customer_labels using (customer_id, as_of_date)"
+                " where as_of_date = $day and is_eligible_for_churn order by customer_id",
+                {"day": day},
+            )
+            while not (frame := cursor.fetch_df_chunk(BATCH_VECTORS)).empty:
+                scored = [frame] if model is None else model.predict_batches([frame], REASONS)
+                yield from (rows.drop(columns="as_of_date", errors="ignore") for rows in scored)
+
+
+@dataclass(frozen=True)
+class ResponseModel:
+    """Members of earlier campaigns teach; members of those under way are scored as of the campaign's first day.
+
+    So are the latest campaigns that are over: those that the model is judged on.
+    """
+
+    threads: int
+
+    name: ClassVar[str] = "response"
+    description: ClassVar[str] = "Probability that a member of a campaign responds, told on the campaign's first day."
+    reads: ClassVar[tuple[str, ...]] = ("features.campaign_member_features", "features.customer_features")
+
+    def specification(self) -> "Specification":
+        """The committed one."""
+        from ml.response import response_specification
+
+        return response_specification()
+
+    def _members(
+        self, connection: duckdb.DuckDBPyConnection, day: date, spec: "Specification"
+    ) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+        """All members of campaigns that have begun, and of them those who may teach."""
+        ours = {name for name, *_ in connection.execute("describe features.campaign_member_features").fetchall()}
+        wanted = [*spec.identity, *(spec.features or ()), spec.window_end_column, spec.event_column]
+        wanted += [spec.closed_column, spec.label, "assignment", "is_observed_from_start"]
+        columns = _distinct(*(f"{'members' if name in ours else 'customers'}.{name}" for name in wanted))
+        members = connection.execute(
+            f"select {columns} from features.campaign_member_features as members"
+            " left join features.customer_features as customers"
+            " on members.customer_id = customers.customer_id and members.start_date = customers.as_of_date"
+            " where members.start_date <= $day",
+            {"day": day},
+        ).df()
+        may_teach = (members["assignment"] == "treatment") & members["is_observed_from_start"].astype(bool)
+        return members, members[may_teach]
+
+    def examples(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
+        """Treated members of campaigns that the data cover from their first day."""
+        return self._members(connection, day, self.specification())[1]
+
+    def challenge(
+        self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
+    ) -> "Challenge":
+        """See `Model`."""
+        from ml.challenge import challenge_propensity
+
+        held = _propensity(champion, self.threads)
+        return challenge_propensity(self.specification(), self.examples(connection, day), day, held, self.threads)
+
+    def score(
+        self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
+    ) -> Iterator["pd.DataFrame"]:
+        """See `Model`. No score knows anything from its campaign's first day on: the scorer is fitted anew for it."""
+        import pandas as pd
+
+        from ml.propensity import predict_forward
+        from ml.specification import holdout_times
+
+        model = _propensity(scorer, self.threads)
+        spec = self.specification() if model is None else model.specification
+        members, examples = self._members(connection, day, spec)
+        start = pd.to_datetime(members["start_date"])
+        is_under_way = pd.to_datetime(members["end_date"]) >= pd.Timestamp(day)
+        is_tested = start.isin([pd.Timestamp(time) for time in holdout_times(spec, examples, day)])
+        due = members[is_under_way | is_tested]
+        if model is None:
+            scored = iter([due[list(spec.identity)]])
+        else:
+            times = sorted(start[due.index].unique())
+            scored = predict_forward(model, examples, times, REASONS, score=due)
+        for frame in scored:
+            yield frame.rename(columns={"start_date": "as_of_date"})
+
+
 def models(settings: Settings) -> list[Model]:
-    """The models, in the order of `MODELS`."""
-    return [churn_model(settings.threads), response_model(settings.threads)]
+    """The models, in the order in which they are trained."""
+    return [*tunable(settings).values()]
+
+
+def tunable(settings: Settings) -> dict[str, ChurnModel | ResponseModel]:
+    """The models whose parameters can be searched, by name."""
+    return {model.name: model for model in (ChurnModel(settings.threads), ResponseModel(settings.threads))}

@@ -27,6 +27,8 @@ TELEMETRY_OFF = {
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+# A registry that does not answer is given up on within seconds: the champion scores without it. What is set stays.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
 MODELS = ("churn", "response")
@@ -98,7 +100,8 @@ class Settings(BaseSettings):
     )
 
     models: str = Field(
-        ",".join(MODELS), description="Models that a refresh trains, between commas; the scores of others are NULL."
+        ",".join(MODELS),
+        description="Models that a refresh trains, between commas, or none; the scores of others are NULL.",
     )
     mlflow_tracking_uri: str | None = Field(
         None,
@@ -121,9 +124,9 @@ class Settings(BaseSettings):
     @field_validator("models")
     @classmethod
     def _models_are_known(cls, models: str) -> str:
-        unknown = sorted(set(filter(None, models.split(","))) - set(MODELS))
+        unknown = sorted(set() if models == "none" else set(models.split(",")) - set(MODELS))
         if unknown:
-            raise ValueError(f"unknown model {', '.join(unknown)}; known are {', '.join(MODELS)}, between commas")
+            raise ValueError(f"unknown model {', '.join(unknown)}; give some of {', '.join(MODELS)}, or none")
         return models
 
     @field_validator("source")
@@ -258,6 +261,7 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: A value cannot be used; the message names the setting, the value and what is expected.
     """
     os.environ.update(TELEMETRY_OFF)
+    os.environ.update({name: value for name, value in PATIENCE.items() if name not in os.environ})
     try:
         return Settings(**overrides)
     except ValidationError as error:

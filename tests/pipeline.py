@@ -62,7 +62,8 @@ class Home:
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of a command on this home."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CUSTOMER360_")}
-        source = {} if self.input is None else {"INPUT": str(self.input)}
+        # A few households are too few for a model; finding that out would cost each refresh seconds.
+        source = {} if self.input is None else {"INPUT": str(self.input), "CUSTOMER360_MODELS": "none"}
         return {**inherited, "CUSTOMER360_DATA": str(self.data), **source, **more}
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

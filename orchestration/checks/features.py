@@ -66,7 +66,7 @@ def profile_features(
                 feature,
                 count_if(is_current) as current_rows,
                 count_if(not is_current) as previous_rows,
-                count_if(is_current and not isfinite(value)) as not_finite,
+                count(*) filter (where is_current and not isfinite(value)) as not_finite,
                 count_if(is_current and value is null) / nullif(count_if(is_current), 0) as null_share,
                 count_if(not is_current and value is null) / nullif(count_if(not is_current), 0) as previous_null_share,
                 list_distinct(

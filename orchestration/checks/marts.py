@@ -27,13 +27,16 @@ def _not_less(name: str, words: str, greater: str, less: str) -> Rule:
     )
 
 
+CHURN_SCORES = ("churn_probability", "churn_risk_tier", "churn_reason_1", "churn_reason_2", "churn_reason_3")
+
 CUSTOMER_360 = Suite(
     name="customer_360",
     gate=GATE,
     table_name="marts.customer_360",
     key=("customer_id",),
     remedy=REMEDY,
-    may_be_empty=("average_days_between_orders",),
+    # Scores are NULL where no model may score.
+    may_be_empty=("average_days_between_orders", *CHURN_SCORES),
     rules=(
         Rule(
             "is_of_one_day",

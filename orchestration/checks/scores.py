@@ -67,9 +67,9 @@ def profile_propensity_scores(connection: duckdb.DuckDBPyConnection, model: str,
             any_value(missing) as missing,
             any_value(extra) as extra,
             count(scores.key) - count(distinct scores.key) as duplicates,
-            count_if(scores.key is not null and score is null) as unscored,
+            count(*) filter (where scores.key is not null and score is null) as unscored,
             case when unscored in (0, count(scores.key)) then 0 else unscored end as partly_scored,
-            count_if(score < 0 or score > 1) as outside,
+            count(*) filter (where score < 0 or score > 1) as outside,
             case when count(score) < 30 then 2 else count(distinct score) end as spread,
             coalesce(avg(score) / nullif(any_value(usual), 0), 1) as level
         from missing cross join extra cross join usual left join scores on true
@@ -99,7 +99,7 @@ def profile_demand_scores(connection: duckdb.DuckDBPyConnection, day: date) -> p
                 sum(forecast) filter (where level = 'total') as total
             from scores group by period_start
         ),
-        coherence as (select count_if(abs(departments - total) > 0.01 * total + 1) as incoherent from sums),
+        coherence as (select count(*) filter (where abs(departments - total) > 0.01 * total + 1) as incoherent from sums),
         recent as (
             select net_sales from features.weekly_sales
             where level = 'total' and is_complete order by period_start desc limit 8
@@ -109,13 +109,13 @@ def profile_demand_scores(connection: duckdb.DuckDBPyConnection, day: date) -> p
             (select missing from missing) as missing,
             (select duplicates from keys) as duplicates,
             case when count(forecast) in (0, count(*)) then 0 else count(*) - count(forecast) end as partly_scored,
-            count_if(
-                not coalesce(
+            count(*) filter (
+                where not coalesce(
                     lower_95 <= lower_80 and lower_80 <= forecast and forecast <= upper_80 and upper_80 <= upper_95,
                     forecast is null
                 )
             ) as unordered,
-            count_if(forecast < 0) as negative,
+            count(*) filter (where forecast < 0) as negative,
             (select incoherent from coherence) as incoherent,
             coalesce(
                 avg(forecast) filter (where level = 'total') / nullif((select avg(net_sales) from recent), 0), 1

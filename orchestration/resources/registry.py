@@ -7,10 +7,10 @@ an old day never asks a model that has seen later ones. A version's SHA-256 is c
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from pydantic import Field
 
 from ml.artefact import ArtefactError, sha256_of
 from orchestration.files import fsync
+from orchestration.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 MODEL_FILE, CARD_FILE, RECORD_FILE = "model.json", "card.md", "record.json"
 UNREGISTERED = "unregistered"
+HEADLINE_METRICS = ("roc_auc", "average_precision", "lift_10", "ece", "wape", "mase", "coverage_80")
 
 
 class RegistryError(Exception):
@@ -128,10 +130,7 @@ class Registry(ConfigurableResource["Registry"]):
             if not (named or promoted):
                 return None
             chosen = max(named or promoted, key=lambda version: (_day_of(version), int(version.version)))
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(client.download_artifacts(str(chosen.run_id), MODEL_FILE, folder))
-                content = path.read_bytes()
-        return _checked(chosen.version, _day_of(chosen), chosen.tags["sha256"], content, "the registry")
+            return _download(client, chosen)
 
     def _versions(self, client: "MlflowClient", model: str) -> list["ModelVersion"]:
         name = self.name_of(model)
@@ -217,25 +216,31 @@ class Registry(ConfigurableResource["Registry"]):
         client.set_terminated(run_id)
         return run_id, f"{run.info.artifact_uri}/{MODEL_FILE}"
 
-    def registered(self, models: list[str]) -> list[dict[str, Any]]:
-        """The champion of each model as a row: version, when trained, on what, and how well it did.
+    def overview(self, models: Sequence[str]) -> list[tuple[str, ...]]:
+        """A row per model: its name, who scored on the newest day, that version, and how well it did when it was tried.
 
-        Raises:
-            RegistryError: The registry cannot be reached.
+        Where the registry cannot be reached, what is known without it.
         """
-        rows: list[dict[str, Any]] = []
-        if self.is_empty:
-            return rows
-        with self._client() as client:
-            for model in models:
-                versions = self._versions(client, model)
-                for version in versions:
-                    if CHAMPION in version.aliases:
-                        run = client.get_run(str(version.run_id))
-                        trained_at = run.info.start_time
-                        rows.append({"model": model, "version": version.version, "trained_at": trained_at})
-                        rows[-1] |= {**version.tags, "versions": len(versions), "metrics": run.data.metrics}
-        return rows
+        return [self._overview(model) for model in models]
+
+    def _overview(self, model: str) -> tuple[str, ...]:
+        days = sorted(path.parent.name for path in (Path(self.folder) / model).glob(f"*/{RECORD_FILE}"))
+        if not days:
+            return (model, "nobody yet: run make refresh", "", "", "", "")
+        record = self.record_of(model, date.fromisoformat(days[-1]))
+        if record.version is None:
+            return (model, record.scores, "", "", "", record.reasons[0])
+        trained_at, measured = "", ""
+        try:
+            with self._client() as client:
+                version = client.get_model_version(self.name_of(model), record.version)
+                run = client.get_run(str(version.run_id))
+                trained_at = datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+                found = run.data.metrics
+                measured = ", ".join(f"{name} {found[name]:.3f}" for name in HEADLINE_METRICS if name in found)
+        except RegistryError as error:
+            measured = str(error)
+        return (model, record.scores, record.version, record.trained_as_of or "", trained_at, measured)
 
     def _day_folder(self, model: str, day: date) -> Path:
         return Path(self.folder) / model / day.isoformat()
@@ -279,21 +284,26 @@ class Registry(ConfigurableResource["Registry"]):
             ) from error
 
     def scorer(self, model: str, day: date) -> RegisteredModel | None:
-        """The model that scores on a day, from the copy kept here; None where nobody does.
+        """The model that scores on a day, from the copy kept here, or the registry; None where nobody does.
 
         Raises:
-            RegistryError: The model has not been trained for that day.
-            ArtefactError: The copy is missing, or not what was kept.
+            RegistryError: The model has not been trained for that day; or the copy is damaged, and the registry cannot
+                be reached.
+            ArtefactError: The copy and the registry's file are damaged.
         """
         record = self.record_of(model, day)
         if record.version is None or record.trained_as_of is None or record.sha256 is None:
             return None
         path = self._day_folder(model, day) / MODEL_FILE
+        content = path.read_bytes() if path.exists() else b""
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ArtefactError(f"cannot read {path}: {error.strerror}. Materialize models/{model} again") from error
-        return _checked(record.version, date.fromisoformat(record.trained_as_of), record.sha256, content, str(path))
+            return _checked(record.version, date.fromisoformat(record.trained_as_of), record.sha256, content, str(path))
+        except ArtefactError as error:
+            with self._client() as client:
+                found = _download(client, client.get_model_version(self.name_of(model), record.version))
+            if found.sha256 != record.sha256:
+                raise error
+            return found
 
     def last_scorer(self, model: str, before: date) -> RegisteredModel | None:
         """What scored on the newest earlier day whose copy is whole: the champion, where the registry cannot say."""
@@ -310,8 +320,26 @@ class Registry(ConfigurableResource["Registry"]):
         return None
 
 
+def registry_of(settings: Settings) -> Registry:
+    """The registry of these settings."""
+    return Registry(
+        tracking_uri=settings.tracking_uri,
+        artifact_dir=str(settings.mlflow_dir / "artifacts"),
+        folder=str(settings.models_dir),
+        prefix=settings.source,
+        keep_days=settings.keep_versions,
+    )
+
+
 def _day_of(version: "ModelVersion") -> date:
     return date.fromisoformat(version.tags["as_of_date"])
+
+
+def _download(client: "MlflowClient", version: "ModelVersion") -> RegisteredModel:
+    """A version's file, its content checked."""
+    with tempfile.TemporaryDirectory() as folder:
+        content = Path(client.download_artifacts(str(version.run_id), MODEL_FILE, folder)).read_bytes()
+    return _checked(version.version, _day_of(version), version.tags["sha256"], content, "the registry")
 
 
 def _checked(version: str, day: date, sha256: str, content: bytes, place: str) -> RegisteredModel:

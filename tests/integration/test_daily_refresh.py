@@ -17,6 +17,10 @@ CONTRACT_TABLES = {
     "campaign_members",
     "kpi_daily",
     "campaign_performance",
+    "campaign_member_scores",
+    "demand_forecast",
+    "demand_forecast_history",
+    "model_performance",
     "data_quality_results",
     "publication",
 }

@@ -4,6 +4,7 @@ The tests run as they were compiled by a refresh, on a copy in which each table 
 corruption is one statement without constraints in its way.
 """
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -81,6 +82,96 @@ MUTANTS: dict[str, tuple[str, ...]] = {
     "rfm_grid_scores_are_1_to_5": tuple(
         f"update {{table}} set {score}_score = {value} where rowid = 0" for score in ("r", "fm") for value in (0, 6)
     ),
+    "campaign_member_features_past_is_counted_once": tuple(
+        f"update {{table}} set {mutant} where rowid = 0"
+        for mutant in (
+            "past_count_campaigns = -1",
+            "past_count_closed = past_count_campaigns + 1",
+            "past_count_same_type = past_count_campaigns + 1",
+            "past_count_responded_open = past_count_responded_open + 1",
+            "past_count_responses = past_count_responded - 1",
+        )
+    ),
+    "campaign_member_features_observed_days_are_of_the_campaign": (
+        "update {table} set observed_days = -1 where rowid = 0",
+        "update {table} set observed_days = campaign_days + 1 where rowid = 0",
+        "update {table} set is_label_closed = not is_label_closed where rowid = 0",
+    ),
+    "campaign_member_features_responded_means_a_response": (
+        "update {table} set has_responded = not has_responded where rowid = 0",
+    ),
+    "campaign_member_features_nothing_is_answered_on_the_first_day": (
+        "update {table} set observed_days = 0, has_responded = true where rowid = 0",
+    ),
+    "customer_features_recency_is_within_tenure": (
+        "update {table} set recency_days = 0 where rowid = 0",
+        "update {table} set recency_days = tenure_days + 8 where count_visits_7d = 0",
+        "update {table} set count_visits_7d = 0 where recency_days <= 7",
+    ),
+    "customer_features_gaps_fill_the_tenure": (
+        "update {table} set mean_gap_days = mean_gap_days + 0.1 where count_visits > 1",
+        "update {table} set mean_gap_days = mean_gap_days - 0.1 where count_visits > 1",
+    ),
+    "customer_days_first_visit_has_no_gap": (
+        "update {table} set gap_days = 1 where visit_number = 1",
+        "update {table} set gap_days = null where visit_number = 2",
+    ),
+    "customer_days_groups_add_up_to_net_sales": ("update {table} set net_sales = net_sales + 0.01 where rowid = 0",),
+    "customer_days_hours_are_of_a_day": (
+        "update {table} set sum_of_hours = -1 where rowid = 0",
+        "update {table} set sum_of_hours = 23 * count_orders + 1 where rowid = 0",
+    ),
+    "customer_labels_are_there_where_the_window_is_closed": (
+        "update {table} set net_sales_next_window = null where is_label_closed",
+        "update {table} set count_orders_next_window = null where is_label_closed",
+        "update {table} set has_churned = null where is_label_closed and is_eligible_for_churn",
+        "update {table} set has_churned = true where not is_label_closed",
+    ),
+    "customer_labels_churned_means_no_order": ("update {table} set has_churned = not has_churned where has_churned",),
+    "feature_cut_offs_have_a_reason": (
+        "update {table} set is_on_grid = false, is_campaign_start = false, is_refreshed_day = false where rowid = 0",
+    ),
+    **{
+        f"{table}_churn_is_of_the_eligible": (
+            "update {table} set churn_probability = 0.5, churn_risk_tier = 'high' where not is_eligible_for_churn",
+            "update {table} set churn_probability = 1.5, churn_risk_tier = 'high' where is_eligible_for_churn",
+            "update {table} set churn_probability = -0.1, churn_risk_tier = 'low' where is_eligible_for_churn",
+            "update {table} set churn_probability = 0.5, churn_risk_tier = null where is_eligible_for_churn",
+            "update {table} set churn_probability = null, churn_risk_tier = 'low' where is_eligible_for_churn",
+        )
+        for table in ("customer_360", "customer_360_history")
+    },
+    "campaign_member_scores_are_whole": (
+        "update {table} set response_probability = 0.5, response_decile = null where rowid = 0",
+        "update {table} set response_probability = null, response_decile = 1 where rowid = 0",
+        "update {table} set response_probability = 1.5, response_decile = 1 where rowid = 0",
+        "update {table} set response_probability = 0.5, response_decile = 11 where rowid = 0",
+    ),
+    **{
+        f"{table}_intervals_are_nested": tuple(
+            f"update {{table}} set {mutant} where rowid = 0"
+            for mutant in (
+                "lower_95 = lower_80 + 1",
+                "lower_80 = forecast + 1, lower_95 = 0",
+                "upper_80 = forecast - 1",
+                "upper_95 = upper_80 - 1",
+                "upper_95 = null",
+            )
+        )
+        for table in ("demand_forecast", "demand_forecast_history")
+    },
+    "reconcile_customer_features": (
+        "delete from features.customer_features where rowid = 0",
+        "update features.customer_features set lifetime_net_sales = lifetime_net_sales + 0.01 where rowid = 0",
+        "update features.customer_features set lifetime_count_orders = lifetime_count_orders + 1 where rowid = 0",
+        "delete from features.customer_labels where rowid = 0",
+    ),
+    "reconcile_campaign_member_features": ("delete from features.campaign_member_features where rowid = 0",),
+    "reconcile_weekly_sales": tuple(
+        f"update features.{table} set net_sales = net_sales + 0.01 where level = '{level}'"
+        for table in ("weekly_sales", "daily_sales")
+        for level in ("total", "department")
+    ),
     "reconcile_order_lines": (
         "insert into marts.order_lines by name (select * replace (0 as net_sales) from marts.order_lines limit 1)",
         "update marts.order_lines set net_sales = net_sales + 0.01 where rowid = 0",
@@ -107,6 +198,20 @@ MUTANTS: dict[str, tuple[str, ...]] = {
 }
 
 
+# A few households have no scores; some that a refresh of more would give.
+SCORED = (
+    "insert into marts.model_performance by name select 'churn' as model, '1' as version, 'challenger' as role,"
+    " 'hold_out' as split, date '2017-11-05' as split_start, date '2017-12-30' as split_end, 'roc_auc' as metric,"
+    " 0.85 as value, 0.83 as lower, 0.87 as upper, date '2018-01-01' as as_of_date",
+    *(
+        f"insert into marts.{table} by name select 'total' as level, 'total' as series_id,"
+        " date '2018-01-01' as period_start, date '2018-01-01' as as_of_date, 100 as forecast, 90 as lower_80,"
+        " 110 as upper_80, 80 as lower_95, 120 as upper_95"
+        for table in ("demand_forecast", "demand_forecast_history")
+    ),
+)
+
+
 def mutants_of_kind(node: Mapping[str, Any], columns: list[str]) -> tuple[str, ...]:
     """The corruptions that follow from what a test checks; none where its rule is its own."""
     metadata: dict[str, Any] = node.get("test_metadata") or {"name": "singular", "kwargs": {}}
@@ -123,7 +228,34 @@ def mutants_of_kind(node: Mapping[str, Any], columns: list[str]) -> tuple[str, .
                 *(f"update {{table}} set {column} = null where rowid = 0" for column in arguments["required"]),
                 *(f"update {{table}} set {column} = null" for column in with_values),
             )
+        case "is_true":
+            return mutants_of_clauses(arguments["expression"])
     return ()
+
+
+def mutants_of_clauses(expression: str) -> tuple[str, ...]:
+    """A corruption for each part of a conjunction of plain comparisons; none where a part is not plain."""
+    mutants: list[str] = []
+    for clause in re.split(r" and (?![\d.]+\b)", expression):
+        if found := re.fullmatch(r"(\w+) is not null", clause):
+            broken = f"{found[1]} = null"
+        elif found := re.fullmatch(r"(\w+) between ([\d.]+) and ([\d.]+)", clause):
+            mutants.append(_one_row(found[1], f"{found[1]} = {found[2]} - 0.5"))
+            broken = f"{found[1]} = {found[3]} + 0.5"
+        elif found := re.fullmatch(r"(\w+) (<=|<|>=|>) (\w+)", clause):
+            step = {"<=": " + 1", "<": "", ">=": " - 1", ">": ""}[found[2]]
+            broken = f"{found[1]} = {found[3]}{step}"
+        else:
+            return ()
+        mutants.append(_one_row(found[1], broken))
+    return tuple(mutants)
+
+
+def _one_row(column: str, broken: str) -> str:
+    """The statement that breaks one row with a value; beside the column, what it is compared with has one too."""
+    needed = [column, *re.findall(r"= ([a-z]\w*)", broken)]
+    filled = " and ".join(f"{name} is not null" for name in needed if name != "null")
+    return f"update {{table}} set {broken} where rowid = (select min(rowid) from {{table}} where {filled})"
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +282,8 @@ def warehouse(small_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Ite
         for relation in looked_at:
             connection.execute(f'drop {kinds[relation]} {relation}; create table {relation} as from temp."{relation}"')
             connection.execute(f'drop table temp."{relation}"')
+        for statement in SCORED:
+            connection.execute(statement)
         yield connection
 
 

@@ -45,7 +45,7 @@ class Parts:
     def __init__(self, home: Home) -> None:
         from orchestration.definitions import build_defs
 
-        self.definitions = build_defs(data=home.data, input=home.input)
+        self.definitions = build_defs(data=home.data, input=home.input, models="none")
 
     def run(self, **selection: Any) -> dict[str, str]:
         """Runs the selection; the steps that it came to, with what stopped them ('' where nothing did)."""
