@@ -10,6 +10,10 @@ from typing import Any
 import pandas as pd
 
 from ml.evaluation import Metrics
+from ml.forecast import DemandModel
+from ml.forecast_evaluation import MODEL, ForecastBacktest, forecast_backtest
+from ml.forecast_report import forecast_card, forecast_plot
+from ml.forecast_specification import ForecastSpecification
 from ml.model_card import model_card
 from ml.plots import calibration_and_lift, importance
 from ml.promotion import Decision, without_challenger
@@ -29,6 +33,7 @@ from ml.specification import (
 PERFORMANCE_COLUMNS = ("name", "role", "split", "split_start", "split_end", "metric", "value", "lower", "upper")
 CHALLENGER = "challenger"
 HOLD_OUT = "hold_out"
+TOTAL = "total"
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,80 @@ def challenge_propensity(
         pictures=pictures,
         card=model_card(model, metrics, tested_on, decision),
     )
+
+
+def challenge_demand(
+    specification: ForecastSpecification,
+    weekly: pd.DataFrame,
+    as_of: Moment,
+    promotions: pd.DataFrame | None = None,
+    daily: pd.DataFrame | None = None,
+    champion: DemandModel | None = None,
+) -> Challenge:
+    """Fits a demand forecast on what was known at `as_of`, and judges it on the newest rolling origins.
+
+    Args:
+        specification: The model.
+        weekly: As for `DemandModel.fit`.
+        as_of: A midnight.
+        promotions: As for `fit`.
+        daily: As for `fit`.
+        champion: The one in force; None where there is none.
+
+    Returns:
+        The challenge; where there is too little data, or a series that cannot be read, one without an artefact.
+    """
+    try:
+        tested = forecast_backtest(specification, weekly, as_of, promotions, daily, champion=champion)
+        model = tested.fit()
+        coming = model.predict(weekly, as_of, promotions)
+    except ValueError as error:
+        return Challenge(without_challenger(str(error), has_champion=champion is not None))
+    decision = tested.judge()
+    pictures = {}
+    for level in (TOTAL, *(["department"] if (coming["level"] == "department").any() else [])):
+        series = _largest(weekly, level)
+        history = weekly[(weekly["level"] == level) & (weekly["series_id"] == series)]
+        ahead = coming[(coming["level"] == level) & (coming["series_id"] == series)]
+        past = tested.predictions[(tested.predictions["level"] == level) & (tested.predictions["series_id"] == series)]
+        whole = past.groupby("origin")["horizon"].transform("size") == past.groupby("origin").size().max()
+        shown = past[whole & (past["origin"] == past.loc[whole, "origin"].max())]
+        name = series if level == TOTAL else f"{level} {series}"
+        pictures[f"forecast_{level}"] = forecast_plot(f"{name}: the coming weeks", history, ahead)
+        pictures[f"against_actuals_{level}"] = forecast_plot(
+            f"{name}: what was forecast on {shown['origin'].max().date()}, and what came", history, shown
+        )
+    return Challenge(
+        decision=decision,
+        artefact=model.text(),
+        performance=pd.DataFrame(list(_forecast_performance(tested)), columns=list(PERFORMANCE_COLUMNS)),
+        parameters={**specification.parameters.model_dump(), "seed": specification.seed, "weeks": model.weeks_}
+        | {f"winner_{level}": " + ".join(names) for level, names in model.winners_.items()},
+        pictures=pictures,
+        card=forecast_card(model, tested, decision, purpose=specification.purpose),
+    )
+
+
+def _largest(weekly: pd.DataFrame, level: str) -> str:
+    rows = weekly[weekly["level"] == level]
+    return str(rows.groupby("series_id")["net_sales"].sum().astype(float).idxmax())
+
+
+def _forecast_performance(tested: ForecastBacktest) -> Iterator[tuple[Any, ...]]:
+    ahead = f"1 to {tested.specification.judged_horizon} weeks ahead"
+    table = tested.performance()
+    columns = (table[name] for name in ("level", "name", "metric", "value", "split_start", "split_end"))
+    for level, tested_name, metric, value, first, last in zip(*columns, strict=True):
+        name = CHALLENGER if tested_name == MODEL else tested_name
+        role = name if name in (CHALLENGER, CHAMPION) else "baseline"
+        where = f"{level}, {ahead}", first.date(), last.date()
+        yield name, role, *where, metric, float(value), None, None
+        # Beside its error, by how much it is below that of the best baseline, and how sure that is.
+        if name == CHALLENGER and metric == "wape":
+            best = tested.best_baseline(level)
+            interval = tested.advantage(best, level)
+            if interval is not None:
+                yield name, role, *where, f"wape_below_{best}", interval.estimate, interval.lower, interval.upper
 
 
 def _times_to_test(specification: Specification, frame: pd.DataFrame, as_of: Moment) -> list[Moment]:

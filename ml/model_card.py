@@ -47,7 +47,7 @@ def model_card(
         ("Calibration", "log odds times {:.3f}, {:+.3f}; fitted on held-out predictions".format(*model.calibration_))
     )
     facts += [("SHA-256", f"`{sha256}`")] if sha256 else []
-    lines += _table(("", ""), facts)
+    lines += markdown_rows(("", ""), facts)
 
     lines += ["", f"## Measured on {tested_on}", ""]
     rows = []
@@ -58,20 +58,20 @@ def model_card(
             cell = "" if value is None else f"{value:.4f}"
             cells.append(cell + (f" [{interval.lower:.4f}, {interval.upper:.4f}]" if interval else ""))
         rows.append(cells)
-    lines += _table(("", "rows", "positives", *COLUMNS), rows)
+    lines += markdown_rows(("", "rows", "positives", *COLUMNS), rows)
     notes = list(dict.fromkeys(note for measured in metrics.values() for note in measured.notes)) + list(model.notes_)
     if decision is not None:
         lines += ["", f"## Gate: {'promoted' if decision.promote else 'not promoted'}, scores: {decision.scores}", ""]
         lines += [f"- {reason}" for reason in decision.reasons]
     lines += ["", "## What it looks at", ""]
     strongest = list(model.importance_.items())[:15]
-    lines += _table(
+    lines += markdown_rows(
         ("feature", "in words", "share"),
         [(f"`{f}`", spoken(spec, f).text.split(": {value}")[0], f"{share:.1%}") for f, share in strongest],
     )
     lines += ["", "## Parameters", ""]
     fields = type(spec.parameters).model_fields
-    lines += _table(
+    lines += markdown_rows(
         ("parameter", "value", "why"),
         [(f"`{name}`", getattr(spec.parameters, name), field.description) for name, field in fields.items()],
     )
@@ -80,7 +80,9 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
-def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
+def markdown_rows(header: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
+    """A table in Markdown, line by line."""
+
     def line(cells: Iterable[object]) -> str:
         return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 

@@ -112,8 +112,8 @@ def _suggested(trial: optuna.trial.BaseTrial, begun: Parameters, bounds: Mapping
 def _mean(
     specification: Specification, parameters: Parameters, frame: pd.DataFrame, times: list[Moment], threads: int
 ) -> float:
-    # Calibration does not change the order within a fold, so it is left out: no fold has so many positives. Folds average
-    # out what seeds add.
+    # Calibration does not change the order within a fold, so it is left out: no fold has so many positives. Folds
+    # average out what seeds add.
     quick = parameters.model_copy(update={"calibration_positives": 10**9, "seeds": min(parameters.seeds, 2)})
     alone = {"parameters": quick, "baselines": {}, "gate_baseline": BASE_RATE}
     tested = backtest(specification.model_copy(update=alone), frame, times, threads=threads)

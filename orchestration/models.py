@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ml.challenge import Challenge
+    from ml.forecast import DemandModel
     from ml.propensity import PropensityModel
     from ml.specification import Specification
 
@@ -205,9 +206,62 @@ class ResponseModel:
             yield frame.rename(columns={"start_date": "as_of_date"})
 
 
+@dataclass(frozen=True)
+class DemandForecast:
+    """Weekly net sales of every series; the weeks that are over teach, the coming ones are forecast."""
+
+    name: ClassVar[str] = "demand"
+    description: ClassVar[str] = "Net sales of the coming weeks at every level, adding up, with intervals."
+    reads: ClassVar[tuple[str, ...]] = (
+        "features.weekly_sales",
+        "features.weekly_promotions",
+        "features.daily_sales",
+    )
+
+    def _sales(self, connection: duckdb.DuckDBPyConnection) -> tuple["pd.DataFrame", "pd.DataFrame", "pd.DataFrame"]:
+        """Weekly sales, promotions and daily sales, as the refreshed day sees them."""
+        weekly, promotions, daily = (connection.execute(f"from {table}").df() for table in self.reads)
+        return weekly, promotions, daily
+
+    def challenge(
+        self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
+    ) -> "Challenge":
+        """See `Model`."""
+        from ml.challenge import challenge_demand
+        from ml.forecast_specification import ForecastSpecification
+
+        weekly, promotions, daily = self._sales(connection)
+        held = _demand(champion)
+        return challenge_demand(ForecastSpecification(), weekly, day.isoformat(), promotions, daily, held)
+
+    def score(
+        self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
+    ) -> Iterator["pd.DataFrame"]:
+        """See `Model`."""
+        model = _demand(scorer)
+        if model is None:
+            from ml.forecast_specification import ForecastSpecification
+
+            yield connection.execute(
+                "select level, series_id, (max(period_start) + 7 * week.range)::date as period_start"
+                " from features.weekly_sales cross join range(1, $weeks + 1) as week"
+                " group by level, series_id, week.range",
+                {"weeks": ForecastSpecification().horizon},
+            ).df()
+            return
+        weekly, promotions, _ = self._sales(connection)
+        yield model.predict(weekly, day.isoformat(), promotions)
+
+
+def _demand(registered: RegisteredModel | None) -> "DemandModel | None":
+    from ml.forecast import DemandModel
+
+    return None if registered is None else DemandModel.from_text(registered.content, registered.sha256)
+
+
 def models(settings: Settings) -> list[Model]:
     """The models, in the order in which they are trained."""
-    return [*tunable(settings).values()]
+    return [*tunable(settings).values(), DemandForecast()]
 
 
 def tunable(settings: Settings) -> dict[str, ChurnModel | ResponseModel]:

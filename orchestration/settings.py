@@ -31,7 +31,7 @@ TELEMETRY_OFF = {
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
-MODELS = ("churn", "response")
+MODELS = ("churn", "response", "demand")
 
 
 class SettingsError(ValueError):

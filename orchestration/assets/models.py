@@ -184,8 +184,8 @@ def _score(
             show_scores(connection, settings.scores_dir, day)
             preview = connection.execute(f"select * from scores.{model.name} where refresh_date = ? limit 5", [day])
             table = markdown_table([name for name, *_ in preview.description or ()], preview.fetchall())
-    except (RegistryError, ArtefactError) as error:
-        raise Failure(description=f"gate models: {error}", allow_retries=False) from error
+    except (RegistryError, ValueError) as error:
+        raise Failure(description=f"gate models: {model.name} was not scored. {error}", allow_retries=False) from error
     return MaterializeResult(
         metadata={
             "dagster/row_count": rows,

@@ -99,7 +99,9 @@ def profile_demand_scores(connection: duckdb.DuckDBPyConnection, day: date) -> p
                 sum(forecast) filter (where level = 'total') as total
             from scores group by period_start
         ),
-        coherence as (select count(*) filter (where abs(departments - total) > 0.01 * total + 1) as incoherent from sums),
+        coherence as (
+            select count(*) filter (where abs(departments - total) > 0.01 * total + 1) as incoherent from sums
+        ),
         recent as (
             select net_sales from features.weekly_sales
             where level = 'total' and is_complete order by period_start desc limit 8

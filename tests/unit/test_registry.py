@@ -1,0 +1,157 @@
+"""The registry on a real MLflow store: versions by what they knew, content that is checked, and life without it."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from ml.artefact import ArtefactError
+from ml.promotion import Decision
+from orchestration.resources.registry import (
+    MODEL_FILE,
+    RECORD_FILE,
+    RegisteredModel,
+    Registry,
+    RegistryError,
+    registry_of,
+)
+from orchestration.settings import load_settings
+
+FIRST, SECOND, THIRD = date(2018, 1, 1), date(2018, 1, 2), date(2018, 1, 3)
+PROMOTED = Decision(True, ("better",), "challenger")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("registry")
+
+
+@pytest.fixture
+def registry(store: Path, request: pytest.FixtureRequest) -> Registry:
+    """A registry whose models are this test's own, on a store that all share: making one takes seconds."""
+    made = registry_of(load_settings(data=store))
+    return Registry(**{**made.model_dump(), "prefix": request.node.name, "folder": str(store / request.node.name)})
+
+
+def register(registry: Registry, day: date, content: bytes, promoted: bool = True) -> RegisteredModel:
+    return registry.register(
+        "churn",
+        day,
+        content,
+        promoted=promoted,
+        parameters={"rounds": 200},
+        metrics={"roc_auc": 0.85},
+        tags={"data_hash": "abc"},
+        files={"card.md": b"# card"},
+    )
+
+
+def artefact_of(store: Path, content: bytes) -> Path:
+    (found,) = [path for path in (store / "mlflow" / "artifacts").rglob(MODEL_FILE) if path.read_bytes() == content]
+    return found
+
+
+def test_a_new_registry_has_no_champion_and_is_not_even_made(tmp_path: Path) -> None:
+    registry = registry_of(load_settings(data=tmp_path))
+    assert registry.champion("churn", before=FIRST) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_champion_of_a_day_knows_earlier_days_only(registry: Registry) -> None:
+    first, second = register(registry, FIRST, b"one"), register(registry, SECOND, b"two")
+    register(registry, THIRD, b"three", promoted=False)
+    assert registry.champion("churn", before=FIRST) is None
+    assert registry.champion("churn", before=SECOND) == first
+    assert registry.champion("churn", before=THIRD) == second
+    assert registry.champion("churn", before=date(2018, 2, 1)) == second, "what failed its gate is no champion"
+    # An old day rebuilt does not take the alias from the newest.
+    register(registry, date(2017, 12, 31), b"older")
+    assert registry.champion("churn", before=date(2018, 2, 1)) == second
+
+
+def test_registering_the_same_again_gives_the_same_version(registry: Registry) -> None:
+    first = register(registry, FIRST, b"same")
+    assert register(registry, FIRST, b"same") == first
+    assert register(registry, FIRST, b"other").version != first.version
+
+
+def test_parameters_metrics_and_files_are_recorded(registry: Registry) -> None:
+    version = register(registry, FIRST, b"described").version
+    registry.keep_for("churn", FIRST, PROMOTED, RegisteredModel(version, FIRST, "x", b""), "# card")
+    ((model, scored_by, shown, trained_for, trained_at, measured),) = registry.overview(["churn"])
+    assert (model, scored_by, shown, trained_for) == ("churn", "challenger", version, "2018-01-01")
+    assert measured == "roc_auc 0.850" and trained_at.startswith("20")
+
+
+def test_a_damaged_file_in_the_registry_is_refused(registry: Registry, store: Path) -> None:
+    register(registry, FIRST, b"whole model file")
+    artefact_of(store, b"whole model file").write_bytes(b"whole model fil!")
+    with pytest.raises(ArtefactError, match=r"is not what was registered: SHA-256 .*It was damaged or replaced"):
+        registry.champion("churn", before=SECOND)
+
+
+def test_what_scores_is_kept_and_found_without_the_registry(registry: Registry, store: Path) -> None:
+    scorer = register(registry, FIRST, b"kept")
+    registry.keep_for("churn", FIRST, PROMOTED, scorer, "# card")
+    alone = Registry(**{**registry.model_dump(), "tracking_uri": "http://127.0.0.1:9"})
+    assert alone.scorer("churn", FIRST) == scorer
+    assert alone.last_scorer("churn", before=SECOND) == scorer
+    assert alone.last_scorer("churn", before=FIRST) is None
+
+
+def test_a_damaged_copy_is_fetched_again_from_the_registry_or_refused(registry: Registry, store: Path) -> None:
+    scorer = register(registry, FIRST, b"to be damaged")
+    registry.keep_for("churn", FIRST, PROMOTED, scorer, "")
+    copy = Path(registry.folder) / "churn" / "2018-01-01" / MODEL_FILE
+    for damage in (b"to be damage!", b"to be"):
+        copy.write_bytes(damage)
+        assert registry.scorer("churn", FIRST) == scorer
+    copy.unlink()
+    assert registry.scorer("churn", FIRST) == scorer
+    artefact_of(store, b"to be damaged").write_bytes(b"gone too")
+    with pytest.raises(ArtefactError, match="is not what was registered"):
+        registry.scorer("churn", FIRST)
+    assert registry.last_scorer("churn", before=SECOND) is None
+
+
+def test_nobody_scores_where_the_decision_says_so(registry: Registry) -> None:
+    registry.keep_for("churn", FIRST, Decision(False, ("too little data",), "nobody"), None, "")
+    assert registry.scorer("churn", FIRST) is None
+    assert registry.record_of("churn", FIRST).reasons == ("too little data",)
+    assert registry.overview(["churn", "response"]) == [
+        ("churn", "nobody", "", "", "", "too little data"),
+        ("response", "nobody yet: run make refresh", "", "", "", ""),
+    ]
+
+
+@pytest.mark.parametrize("record", [None, "", "{", '{"scores": "champion"}'])
+def test_a_day_that_was_not_trained_says_what_to_do(registry: Registry, record: str | None) -> None:
+    registry.keep_for("churn", FIRST, PROMOTED, None, "")
+    path = Path(registry.folder) / "churn" / "2018-01-01" / RECORD_FILE
+    path.unlink() if record is None else path.write_text(record)
+    with pytest.raises(RegistryError, match="Materialize models/churn for that day first"):
+        registry.scorer("churn", FIRST)
+
+
+def test_copies_of_old_days_go(registry: Registry) -> None:
+    days = [date(2018, 1, day) for day in range(1, 12)]
+    for day in days:
+        registry.keep_for("churn", day, PROMOTED, None, "")
+    kept = sorted(path.name for path in (Path(registry.folder) / "churn").iterdir())
+    assert kept == [day.isoformat() for day in days[-registry.keep_days :]]
+
+
+def test_a_registry_that_cannot_be_reached_says_so(registry: Registry) -> None:
+    gone = Registry(**{**registry.model_dump(), "tracking_uri": "http://127.0.0.1:9"})
+    with pytest.raises(RegistryError, match=r"http://127.0.0.1:9 cannot be used: .*MLFLOW_TRACKING_URI"):
+        gone.champion("churn", before=FIRST)
+    with pytest.raises(RegistryError, match="cannot be used"):
+        register(gone, FIRST, b"nowhere")
+
+
+def test_a_damaged_store_says_so(tmp_path: Path) -> None:
+    registry = registry_of(load_settings(data=tmp_path))
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "mlflow.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(RegistryError, match="cannot be used"):
+        registry.champion("churn", before=FIRST)
