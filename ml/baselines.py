@@ -64,7 +64,7 @@ class LogisticBaseline:
             spec = spec.model_copy(update={"features": self.columns, **narrowed})
         self.preprocessor_ = Preprocessor(spec).fit(frame)
         self.pipeline_: Pipeline = make_pipeline(
-            SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(solver="newton-cholesky")
+            SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-8)
         )
         self.pipeline_.fit(self.preprocessor_.transform(frame), label)
         return self

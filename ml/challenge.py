@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ml.artefact import sha256_of
 from ml.evaluation import Metrics
 from ml.forecast import DemandModel
 from ml.forecast_evaluation import MODEL, ForecastBacktest, forecast_backtest
@@ -105,7 +106,7 @@ def challenge_propensity(
         parameters={**specification.parameters.model_dump(), "seed": specification.seed, "rows": model.rows_}
         | {"positives": model.positives_, "features": len(model.blend_.preprocessor.features_)},
         pictures=pictures,
-        card=model_card(model, metrics, tested_on, decision),
+        card=model_card(model, metrics, tested_on, decision, sha256_of(text)),
     )
 
 
@@ -136,7 +137,7 @@ def challenge_demand(
         coming = model.predict(weekly, as_of, promotions)
     except ValueError as error:
         return Challenge(without_challenger(str(error), has_champion=champion is not None))
-    decision = tested.judge()
+    decision, text = tested.judge(), model.text()
     pictures = {}
     for level in (TOTAL, *(["department"] if (coming["level"] == "department").any() else [])):
         series = _largest(weekly, level)
@@ -152,12 +153,12 @@ def challenge_demand(
         )
     return Challenge(
         decision=decision,
-        artefact=model.text(),
+        artefact=text,
         performance=pd.DataFrame(list(_forecast_performance(tested)), columns=list(PERFORMANCE_COLUMNS)),
         parameters={**specification.parameters.model_dump(), "seed": specification.seed, "weeks": model.weeks_}
         | {f"winner_{level}": " + ".join(names) for level, names in model.winners_.items()},
         pictures=pictures,
-        card=forecast_card(model, tested, decision, purpose=specification.purpose),
+        card=forecast_card(model, tested, decision, sha256_of(text)),
     )
 
 

@@ -56,7 +56,6 @@ def forecast_card(
     backtest: ForecastBacktest | None = None,
     decision: Decision | None = None,
     sha256: str = "",
-    purpose: str = "",
 ) -> str:
     """The model card of a fitted forecast in Markdown (Mitchell et al. 2019).
 
@@ -65,11 +64,10 @@ def forecast_card(
         backtest: Of its specification.
         decision: Of gate 3.
         sha256: Of the artefact.
-        purpose: What it is for, and what not.
     """
     spec = model.specification
     lines = [f"# Model card: {spec.name}", ""]
-    lines += [purpose, ""] if purpose else []
+    lines += [spec.purpose, ""]
     facts = [
         ("Predicts", f"weekly net sales, {spec.horizon} weeks ahead, at every level, adding up"),
         ("Knows", f"{model.weeks_} complete weeks, up to {model.as_of_[:10]}"),

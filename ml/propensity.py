@@ -70,7 +70,9 @@ class _Blend:
             self.normal = NormalScores(parameters.quantiles, self.specification.seed).fit(matrix)
             scores = self.normal.transform(matrix)
             # Far more rows than columns: a few exact steps instead of many approximate ones.
-            regression = LogisticRegression(solver="newton-cholesky", C=parameters.logistic_c).fit(scores, label)
+            regression = LogisticRegression(solver="newton-cholesky", C=parameters.logistic_c, tol=1e-8).fit(
+                scores, label
+            )
             # Centred on the rows trained on, so that a contribution is a deviation from the usual.
             self.centre = scores.mean(axis=0)
             self.coefficients = np.asarray(regression.coef_[0], dtype=np.float64)

@@ -243,9 +243,9 @@ class DemandForecast:
             from ml.forecast_specification import ForecastSpecification
 
             yield connection.execute(
-                "select level, series_id, (max(period_start) + 7 * week.range)::date as period_start"
-                " from features.weekly_sales cross join range(1, $weeks + 1) as week"
-                " group by level, series_id, week.range",
+                "select level, series_id, max(period_start) + (7 * ahead)::int as period_start"
+                " from features.weekly_sales cross join range(1, $weeks + 1) as weeks(ahead)"
+                " group by level, series_id, ahead",
                 {"weeks": ForecastSpecification().horizon},
             ).df()
             return

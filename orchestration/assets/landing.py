@@ -18,7 +18,7 @@ from dagster import (
     multi_asset_check,
 )
 
-from orchestration.checks.asset_checks import asset_check_result
+from orchestration.checks.asset_checks import asset_check_result, is_asked
 from orchestration.checks.landing import check_raw_table
 from orchestration.checks.records import record
 from orchestration.landing import (
@@ -112,6 +112,7 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
             )
             for table in source.tables
         ],
+        can_subset=True,
         pool=WAREHOUSE_POOL,
     )
     def landing_gate(context: AssetCheckExecutionContext, warehouse: Warehouse) -> Iterator[AssetCheckResult]:
@@ -120,6 +121,8 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
         ledger = in_force(read_ledger(settings.raw_dir))
         with warehouse.connect() as connection:
             for table in source.tables:
+                if not is_asked(context, raw_key(table)):
+                    continue
                 content_hash = raw_content_hash(ledger[table.name])
                 context.log.info(f"gate 1 on {table.name}")
                 results = check_raw_table(connection, source, table, settings, as_of_date, content_hash)

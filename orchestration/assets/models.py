@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
@@ -26,8 +27,8 @@ from dagster import (
 )
 
 from ml.artefact import ArtefactError
-from orchestration.assets.warehouse import raw_hashes, relation_key
-from orchestration.checks.asset_checks import asset_check_result
+from orchestration.assets.warehouse import relation_key
+from orchestration.checks.asset_checks import asset_check_result, is_asked
 from orchestration.checks.dbt_tests import required_tests
 from orchestration.checks.features import features_suites, read_profiles
 from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
@@ -44,6 +45,10 @@ from orchestration.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ml.challenge import Challenge
+
+SHOWN_METRICS = ("roc_auc", "average_precision", "ece", "brier", "lift_10", "wape", "mase", "bias", "coverage_80")
+
 
 def _incumbent(registry: Registry, model: Model, day: date, log: Callable[[str], None]) -> RegisteredModel | None:
     """The champion of an earlier day; where the registry cannot give it, what scored last is taken."""
@@ -59,24 +64,86 @@ def _picture(png: bytes) -> MetadataValue[Any]:
 
 
 def _beside_baselines(performance: "pd.DataFrame") -> MetadataValue[Any]:
-    """Metrics of the model and the baselines, a row each, with their intervals."""
-    shown = [name for name in SHOWN_METRICS if name in set(performance["metric"])]
+    """A row per split and metric, the challenger with its interval, and beside it champion and baselines."""
+    names = list(dict.fromkeys(performance["name"]))
     rows = []
-    for (name, split), part in performance.groupby(["name", "split"], sort=False):
-        by_metric = part.set_index("metric")
-        cells = []
-        for metric in shown:
-            if metric not in by_metric.index:
-                cells.append("")
-                continue
-            found = by_metric.loc[metric]
-            interval = f" [{found['lower']:.3f}, {found['upper']:.3f}]" if found["lower"] == found["lower"] else ""
-            cells.append(f"{found['value']:.4f}{interval}")
-        rows.append((name, split, *cells))
-    return markdown_table(("", "on", *shown), rows)
+    for (split, metric), part in performance.groupby(["split", "metric"], sort=False):
+        if metric not in SHOWN_METRICS:
+            continue
+        found = {str(name): float(value) for name, value in zip(part["name"], part["value"], strict=True)}
+        cells = [f"{found[name]:.4f}" if name in found else "" for name in names]
+        if part["lower"].notna().any():
+            cells[0] += f" [{part['lower'].iloc[0]:.3f}, {part['upper'].iloc[0]:.3f}]"
+        rows.append((split, metric, *cells))
+    return markdown_table(("on", "metric", *names), rows)
 
 
-SHOWN_METRICS = ("roc_auc", "average_precision", "ece", "brier", "lift_10", "wape", "mase", "bias", "coverage_80")
+def _require_day(connection: duckdb.DuckDBPyConnection, model: Model, day: date) -> None:
+    """Refuses to work for another day than the one that the features were built for: they may know later ones."""
+    row = connection.execute("select as_of_date from control.refresh").fetchone()
+    if row is None or row[0] != day:
+        built = "no day" if row is None else row[0]
+        raise Failure(
+            description=f"gate features: {model.name} is asked for {day}, and the features are those of {built}."
+            f" Refresh {day} as a whole: make refresh AS_OF={day}",
+            allow_retries=False,
+        )
+
+
+def _require_gate_2(connection: duckdb.DuckDBPyConnection, required: set[tuple[str, str]], model: Model) -> str:
+    """The content of what the model reads, for which every check on it has passed; also in a run of its own."""
+    contents = relation_contents(connection, model.reads, {})
+    unchecked = reasons_not_to_publish(connection, required, contents)
+    if unchecked:
+        raise Failure(
+            description=f"gate features: {model.name} was not trained. " + "\n".join(unchecked), allow_retries=False
+        )
+    return " ".join(contents[table].content_hash for table in model.reads)
+
+
+def _challenge(
+    context: AssetExecutionContext,
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    model: Model,
+    day: date,
+    incumbent: RegisteredModel | None,
+) -> tuple["Challenge", RegisteredModel | None]:
+    """The day's challenge, and the champion if it could be read."""
+    from ml.challenge import Challenge
+    from ml.promotion import without_challenger
+
+    if model.name not in settings.models.split(","):
+        reason = f"skipped: {model.name} is not among the models of CUSTOMER360_MODELS"
+        return Challenge(without_challenger(reason, has_champion=False)), None
+    try:
+        return model.challenge(connection, day, incumbent), incumbent
+    except ArtefactError as error:  # of another version of the code: it cannot score, nor be compared with
+        context.log.warning(f"{model.name}: the champion cannot be used. {error}")
+        return model.challenge(connection, day, None), None
+
+
+def _register(
+    context: AssetExecutionContext, registry: Registry, model: Model, day: date, challenge: "Challenge", data_hash: str
+) -> RegisteredModel | None:
+    """The challenger as a version; None where there is none, or the registry cannot take it."""
+    if challenge.artefact is None:
+        return None
+    try:
+        return registry.register(
+            model.name,
+            day,
+            challenge.artefact,
+            promoted=challenge.decision.promote,
+            parameters=challenge.parameters,
+            metrics=_metrics(challenge.performance),
+            tags={"data_hash": data_hash},
+            files={"card.md": challenge.card.encode()}
+            | {f"{name}.png": png for name, png in challenge.pictures.items()},
+        )
+    except RegistryError as error:
+        context.log.warning(f"{model.name}: the challenger could not be registered. {error}")
+        return None
 
 
 def _train(
@@ -88,66 +155,37 @@ def _train(
     model: Model,
 ) -> MaterializeResult[None]:
     """One day's challenge of a model, and who scores from now on."""
-    from ml.challenge import Challenge
     from ml.promotion import without_challenger
 
     day = partition_day(context.partition_key)
     with warehouse.connect() as connection:
-        contents = relation_contents(connection, {table for _, table in required}, raw_hashes(settings))
-        unchecked = reasons_not_to_publish(connection, required, contents)
-        if unchecked:
-            raise Failure(
-                description=f"gate features: {model.name} was not trained. " + "\n".join(unchecked), allow_retries=False
-            )
+        _require_day(connection, model, day)
+        data_hash = _require_gate_2(connection, required, model)
         incumbent = _incumbent(registry, model, day, context.log.warning)
-        if model.name in settings.models.split(","):
-            try:
-                challenge = model.challenge(connection, day, incumbent)
-            except ArtefactError as error:  # of another version of the code: it cannot score, nor be compared with
-                context.log.warning(f"{model.name}: the champion cannot be used. {error}")
-                incumbent = None
-                challenge = model.challenge(connection, day, None)
-        else:
-            reason = f"skipped: {model.name} is not among the models of CUSTOMER360_MODELS"
-            challenge = Challenge(without_challenger(reason, has_champion=False))
-            incumbent = None
-
-    decision, challenger = challenge.decision, None
-    if challenge.artefact is not None:
-        try:
-            challenger = registry.register(
-                model.name,
-                day,
-                challenge.artefact,
-                promoted=decision.promote,
-                parameters=challenge.parameters,
-                metrics=_metrics(challenge.performance),
-                tags={"data_hash": " ".join(contents[table].content_hash for table in model.reads)},
-                files={"card.md": challenge.card.encode(), **_png_files(challenge.pictures)},
-            )
-        except RegistryError as error:
-            context.log.warning(str(error))
-            decision = without_challenger(f"the challenger could not be registered: {error}", incumbent is not None)
+        challenge, incumbent = _challenge(context, connection, settings, model, day, incumbent)
+    challenger = _register(context, registry, model, day, challenge, data_hash)
+    decision = challenge.decision
+    if challenge.artefact is not None and challenger is None:
+        # What is not in the registry cannot be found again: it does not score.
+        decision = without_challenger("the challenger could not be registered", incumbent is not None)
     scorer = {"challenger": challenger, "champion": incumbent, "nobody": None}[decision.scores]
     registry.keep_for(model.name, day, decision, scorer, challenge.card)
 
+    said = "; ".join(decision.reasons)
+    context.log.info(f"{model.name}: scored by {decision.scores}. {said}")
     versions = {
-        "challenger": challenger.version if challenger else UNREGISTERED,
-        "champion": incumbent.version if incumbent else UNREGISTERED,
+        name: registered.version if registered else UNREGISTERED
+        for name, registered in {"challenger": challenger, "champion": incumbent}.items()
     }
     performance = challenge.performance.assign(
         model=model.name, version=[versions.get(name, name) for name in challenge.performance["name"]]
+    ).drop(columns="name")
+    result = CheckResult(
+        GATE, f"{model.name}_challenger_is_promoted", f"models.{model.name}", decision.promote, "warn", message=said
     )
-    said = "; ".join(decision.reasons)
-    context.log.info(f"{model.name}: scored by {decision.scores}. {said}")
     with warehouse.connect() as connection:
-        write_scores(
-            connection, "performance", model.name, day, [performance.drop(columns="name")], settings.scores_dir
-        )
+        write_scores(connection, "performance", model.name, day, [performance], settings.scores_dir)
         show_scores(connection, settings.scores_dir, day)
-        result = CheckResult(
-            GATE, f"{model.name}_challenger_is_promoted", f"models.{model.name}", decision.promote, "warn", message=said
-        )
         record(connection, [result], run_id=context.run_id, as_of_date=day)
     metadata: dict[str, Any] = {
         "scored_by": decision.scores,
@@ -155,15 +193,9 @@ def _train(
         "gate": MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
     }
     if challenge.artefact is not None:
-        metadata |= {
-            "measured": _beside_baselines(challenge.performance),
-            "model_card": MetadataValue.md(challenge.card),
-        }
+        metadata["measured"] = _beside_baselines(challenge.performance)
+        metadata["model_card"] = MetadataValue.md(challenge.card)
     return MaterializeResult(metadata=metadata | {name: _picture(png) for name, png in challenge.pictures.items()})
-
-
-def _png_files(pictures: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {f"{name}.png": png for name, png in pictures.items()}
 
 
 def _metrics(performance: "pd.DataFrame") -> dict[str, float]:
@@ -179,6 +211,7 @@ def _score(
     try:
         scorer = registry.scorer(model.name, day)
         with warehouse.connect() as connection:
+            _require_day(connection, model, day)
             frames = model.score(connection, day, scorer)
             rows = write_scores(connection, model.name, model.name, day, frames, settings.scores_dir)
             show_scores(connection, settings.scores_dir, day)
@@ -225,6 +258,7 @@ def build_models(
             )
             for suite in suites.values()
         ],
+        can_subset=True,
         pool=WAREHOUSE_POOL,
     )
     def features_gate(context: AssetCheckExecutionContext, warehouse: Warehouse) -> Iterator[AssetCheckResult]:
@@ -233,6 +267,8 @@ def build_models(
             (day,) = connection.execute("select as_of_date from control.refresh").fetchall()[0]
             contents = relation_contents(connection, suites, {})
             for suite, frame in zip(suites.values(), read_profiles(connection, day), strict=True):
+                if not is_asked(context, relation_key(suite.table_name)):
+                    continue
                 results = suite.validate(frame, contents[suite.table_name].content_hash)
                 record(connection, results, run_id=context.run.run_id, as_of_date=day)
                 yield asset_check_result(context, results, relation_key(suite.table_name), "features_gate")
@@ -248,6 +284,7 @@ def build_models(
             )
             for model in known
         ],
+        can_subset=True,
         pool=WAREHOUSE_POOL,
     )
     def scores_gate(context: AssetCheckExecutionContext, warehouse: Warehouse) -> Iterator[AssetCheckResult]:
@@ -256,6 +293,8 @@ def build_models(
             (day,) = connection.execute("select as_of_date from control.refresh").fetchall()[0]
             for model in known:
                 suite = SUITES[model.name]
+                if not is_asked(context, relation_key(suite.table_name)):
+                    continue
                 content = relation_contents(connection, [suite.table_name], {})[suite.table_name]
                 results = suite.validate(profile_scores(connection, model.name, day), content.content_hash)
                 record(connection, results, run_id=context.run.run_id, as_of_date=day)

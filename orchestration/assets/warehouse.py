@@ -24,7 +24,7 @@ from dagster import (
 )
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
-from orchestration.checks.asset_checks import asset_check_result
+from orchestration.checks.asset_checks import asset_check_result, is_asked
 from orchestration.checks.dbt_tests import data_tests, relation_name, test_results
 from orchestration.checks.marts import SUITES, read_frame
 from orchestration.checks.records import record, relation_contents
@@ -182,6 +182,7 @@ def build_warehouse(
             )
             for suite in SUITES
         ],
+        can_subset=True,
         pool=WAREHOUSE_POOL,
     )
     def marts_gate(context: AssetCheckExecutionContext, warehouse: Warehouse) -> Iterator[AssetCheckResult]:
@@ -189,6 +190,8 @@ def build_warehouse(
         as_of_date = partition_day(context.partition_key) if context.has_partition_key else None
         with warehouse.connect() as connection:
             for suite in SUITES:
+                if not is_asked(context, relation_key(suite.table_name)):
+                    continue
                 content = relation_contents(connection, [suite.table_name], {})[suite.table_name]
                 results = suite.validate(read_frame(connection, suite), content.content_hash)
                 record(connection, results, run_id=context.run.run_id, as_of_date=as_of_date)

@@ -13,6 +13,11 @@ from orchestration.checks.records import CheckResult
 from orchestration.markdown import markdown_table
 
 
+def is_asked(context: AssetCheckExecutionContext, asset_key: AssetKey) -> bool:
+    """Whether the run is to check this asset: a run of a part asks for the checks of its assets alone."""
+    return any(key.asset_key == asset_key for key in context.selected_asset_check_keys)
+
+
 def asset_check_result(
     context: AssetCheckExecutionContext, results: Sequence[CheckResult], asset_key: AssetKey, check_name: str
 ) -> AssetCheckResult:

@@ -5,6 +5,7 @@ Each fault of the input meets the gate that has to catch it, and the next refres
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,11 @@ def in_warehouse(home: Home, *statements: str) -> list[tuple[Any, ...]]:
 class Parts:
     """Runs of a part of the job in this process, each a run of its own, as somebody would start it from the UI."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, models: str = "none", day: date = date(2018, 1, 1), **settings: Any) -> None:
         from orchestration.definitions import build_defs
 
-        self.definitions = build_defs(data=home.data, input=home.input, models="none")
+        self.definitions = build_defs(data=home.data, input=home.input, models=models, **settings)
+        self.day = day
 
     def run(self, **selection: Any) -> dict[str, str]:
         """Runs the selection; the steps that it came to, with what stopped them ('' where nothing did)."""
@@ -53,7 +55,7 @@ class Parts:
         with DagsterInstance.ephemeral() as instance:
             result = job.execute_in_process(
                 **selection,
-                partition_key="2018-01-01",
+                partition_key=self.day.isoformat(),
                 instance=instance,
                 raise_on_error=False,
                 run_config={"loggers": {"console": {}}},

@@ -32,7 +32,12 @@ class Gate:
     def __init__(self, input_dir: Path, home: Path) -> None:
         self.input = input_dir
         self.raw = home / "raw"
-        self.warehouse = Warehouse(path=str(home / "warehouse.duckdb"), duckdb_config={}, lock_timeout_seconds=0)
+        self.warehouse = Warehouse(
+            path=str(home / "warehouse.duckdb"),
+            duckdb_config={},
+            lock_timeout_seconds=0,
+            scores_dir=str(home / "scores"),
+        )
         self.as_of_date = resolve_as_of(SOURCE, input_dir, None)
         self.runs = 0
 

@@ -21,7 +21,12 @@ time.sleep(60)
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
-    return Warehouse(path=str(tmp_path / "warehouse.duckdb"), duckdb_config={"threads": "1"}, lock_timeout_seconds=0)
+    return Warehouse(
+        path=str(tmp_path / "warehouse.duckdb"),
+        duckdb_config={"threads": "1"},
+        lock_timeout_seconds=0,
+        scores_dir=str(tmp_path / "scores"),
+    )
 
 
 def hold(path: Path, what: str) -> "subprocess.Popen[str]":

@@ -251,10 +251,10 @@ def test_the_picture_is_a_png_and_the_same_again(backtest: ForecastBacktest) -> 
 
 
 def test_the_card_names_what_was_measured(backtest: ForecastBacktest) -> None:
-    card = forecast_card(backtest.fit(), backtest, backtest.judge(), "abc", "For tests.")
+    card = forecast_card(backtest.fit(), backtest, backtest.judge(), "abc")
     for said in (
         "# Model card: demand",
-        "For tests.",
+        backtest.specification.purpose,
         "`abc`",
         "| department | auto_theta |",
         "## Gate:",
