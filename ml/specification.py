@@ -473,6 +473,8 @@ def holdout_times(
 ) -> list[Moment]:
     """The newest cut-offs whose label windows had closed at `as_of`, oldest first: those to test on.
 
+    A cut-off before which there is too little to learn from is none of them.
+
     Args:
         specification: With a time column.
         frame: Feature rows with labels.
@@ -496,6 +498,8 @@ def holdout_times(
         if len(taken) >= wanted.cut_offs and found >= wanted.positives:
             break
         if closing <= pd.Timestamp(as_of) and (last - time) >= pd.Timedelta(days=wanted.spacing_days):
+            if preflight(specification, frame, time):
+                break  # too little to learn from before it, and less before older ones
             taken.append(time)
             found, last = found + happened, time
     return taken[::-1]

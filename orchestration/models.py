@@ -123,7 +123,7 @@ class ChurnModel:
             cursor.execute(
                 f"select {columns}"
                 " from features.customer_features inner join features.customer_labels using (customer_id, as_of_date)"
-                " where as_of_date = $day and is_eligible_for_churn order by customer_id",
+                " where as_of_date = $day and is_eligible_for_churn",
                 {"day": day},
             )
             while not (frame := cursor.fetch_df_chunk(BATCH_VECTORS)).empty:

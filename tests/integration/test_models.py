@@ -240,7 +240,7 @@ def test_a_challenger_that_fails_leaves_the_champion_scoring(home: Home, parts: 
 def test_a_challenger_that_fails_without_a_champion_means_no_scores(home: Home, parts: Parts) -> None:
     shutil.rmtree(home.settings.mlflow_dir)
     shutil.rmtree(home.settings.models_dir / "response")
-    execute(home, "delete from features.campaign_member_features where campaign_id::int < 22")
+    execute(home, "delete from features.campaign_member_features where start_date < date '2017-12-01'")
     forget_content(home)
     assert parts.run(op_selection=RESPONSE) == {"models__response": "", "scores__response": ""}
     record = registry_of(home.settings).record_of("response", NEXT)
