@@ -41,6 +41,7 @@ tune: setup ## searches a model's parameters on the newest refresh (MODEL=churn 
 
 bench: setup ## the benchmarks, each a ratio against a floor measured in the same run
 	$(BIN)/python -m tests.benchmarks.refresh
+	$(BIN)/python -m tests.benchmarks.models
 
 manifest: setup ## parses the dbt project, where it has changed
 	@$(RUN) manifest

@@ -17,7 +17,7 @@ from ml.baselines import BASE_RATE
 from ml.propensity import backtest
 from ml.specification import COMMITTED, HoldOut, Moment, Parameters, Specification, TooLittleDataError, holdout_times
 
-METRIC = "roc_auc"
+METRIC = "log_loss"
 FOLDS = 6
 
 
@@ -27,7 +27,7 @@ class Search:
 
     Attributes:
         parameters: The best ones.
-        evidence: What was searched on, and the mean over the folds of the best and of those it began with.
+        evidence: What was searched on, and the log loss of the best and of those it began with.
     """
 
     parameters: Parameters
@@ -47,7 +47,7 @@ def tune(
         threads: Of LightGBM.
 
     Returns:
-        The set with the best mean ROC AUC over the newest folds, windows apart.
+        The set with the least log loss over the rows of the newest folds, windows apart.
 
     Raises:
         TooLittleDataError: There are fewer than two cut-offs to test on with enough before them.
@@ -61,12 +61,12 @@ def tune(
             f"{specification.name}: {len(times)} closed cut-offs to test on as of {as_of}, needed are 2"
         )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=specification.seed))
+    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=specification.seed))
     bounds = _bounds(begun)
     study.enqueue_trial({name: getattr(begun, name) for name in bounds})
 
     def objective(trial: optuna.Trial) -> float:
-        return _mean(specification, _suggested(trial, begun, bounds), frame, times, threads)
+        return _log_loss(specification, _suggested(trial, begun, bounds), frame, times, threads)
 
     study.optimize(objective, n_trials=trials)
     best = _suggested(study.best_trial, begun, bounds)
@@ -74,8 +74,8 @@ def tune(
         best,
         {
             "metric": METRIC,
-            "mean_of_folds": round(study.best_value, 5),
-            "mean_of_folds_before": round(float(study.trials[0].value or np.nan), 5),
+            "best": round(study.best_value, 5),
+            "before": round(float(study.trials[0].value or np.nan), 5),
             "folds": [str(pd.Timestamp(time).date()) for time in times],
             "nothing_seen_from": str(as_of),
             "trials": trials,
@@ -109,7 +109,7 @@ def _suggested(trial: optuna.trial.BaseTrial, begun: Parameters, bounds: Mapping
     return Parameters.model_validate(begun.model_dump() | drawn)
 
 
-def _mean(
+def _log_loss(
     specification: Specification, parameters: Parameters, frame: pd.DataFrame, times: list[Moment], threads: int
 ) -> float:
     # Calibration does not change the order within a fold, so it is left out: no fold has so many positives. Folds
@@ -117,8 +117,9 @@ def _mean(
     quick = parameters.model_copy(update={"calibration_positives": 10**9, "seeds": min(parameters.seeds, 2)})
     alone = {"parameters": quick, "baselines": {}, "gate_baseline": BASE_RATE}
     tested = backtest(specification.model_copy(update=alone), frame, times, threads=threads)
-    found = [tested.metrics(draws=0, time=time).roc_auc for time in times]
-    return float(np.mean([value for value in found if value is not None]))
+    # Pooled, so that a fold weighs what it holds; a proper score, so that it asks for good probabilities too.
+    found = tested.metrics(draws=0).log_loss
+    return float("inf") if found is None else found
 
 
 def commit(name: str, search: Search) -> None:

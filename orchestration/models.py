@@ -3,6 +3,7 @@
 `ml` learns; this hands it the frames. `ml` and its libraries are imported when a model is run.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -75,10 +76,32 @@ def _distinct(*columns: str | None) -> str:
 
 
 @dataclass(frozen=True)
-class ChurnModel:
-    """Customers on the grid of cut-offs teach; those of the day who are eligible are scored."""
+class PropensityTask(ABC):
+    """What the propensity models have in common: examples, a specification, and one way to be challenged."""
 
     threads: int
+
+    @abstractmethod
+    def specification(self) -> "Specification":
+        """What is learned from what."""
+
+    @abstractmethod
+    def examples(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
+        """Rows with labels, for a model of that day."""
+
+    def challenge(
+        self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
+    ) -> "Challenge":
+        """See `Model`."""
+        from ml.challenge import challenge_propensity
+
+        held = _propensity(champion, self.threads)
+        return challenge_propensity(self.specification(), self.examples(connection, day), day, held, self.threads)
+
+
+@dataclass(frozen=True)
+class ChurnModel(PropensityTask):
+    """Customers on the grid of cut-offs teach; those of the day who are eligible are scored."""
 
     name: ClassVar[str] = "churn"
     description: ClassVar[str] = "Probability that an active customer places no order in the prediction window."
@@ -102,15 +125,6 @@ class ChurnModel:
             {"day": day},
         ).df()
 
-    def challenge(
-        self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
-    ) -> "Challenge":
-        """See `Model`."""
-        from ml.challenge import challenge_propensity
-
-        held = _propensity(champion, self.threads)
-        return challenge_propensity(self.specification(), self.examples(connection, day), day, held, self.threads)
-
     def score(
         self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
     ) -> Iterator["pd.DataFrame"]:
@@ -132,13 +146,11 @@ class ChurnModel:
 
 
 @dataclass(frozen=True)
-class ResponseModel:
+class ResponseModel(PropensityTask):
     """Members of earlier campaigns teach; members of those under way are scored as of the campaign's first day.
 
     So are the latest campaigns that are over: those that the model is judged on.
     """
-
-    threads: int
 
     name: ClassVar[str] = "response"
     description: ClassVar[str] = "Probability that a member of a campaign responds, told on the campaign's first day."
@@ -171,15 +183,6 @@ class ResponseModel:
     def examples(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
         """Treated members of campaigns that the data cover from their first day."""
         return self._members(connection, day, self.specification())[1]
-
-    def challenge(
-        self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
-    ) -> "Challenge":
-        """See `Model`."""
-        from ml.challenge import challenge_propensity
-
-        held = _propensity(champion, self.threads)
-        return challenge_propensity(self.specification(), self.examples(connection, day), day, held, self.threads)
 
     def score(
         self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
@@ -261,9 +264,9 @@ def _demand(registered: RegisteredModel | None) -> "DemandModel | None":
 
 def models(settings: Settings) -> list[Model]:
     """The models, in the order in which they are trained."""
-    return [*tunable(settings).values(), DemandForecast()]
+    return [ChurnModel(settings.threads), ResponseModel(settings.threads), DemandForecast()]
 
 
-def tunable(settings: Settings) -> dict[str, ChurnModel | ResponseModel]:
+def tunable(settings: Settings) -> dict[str, PropensityTask]:
     """The models whose parameters can be searched, by name."""
-    return {model.name: model for model in (ChurnModel(settings.threads), ResponseModel(settings.threads))}
+    return {"churn": ChurnModel(settings.threads), "response": ResponseModel(settings.threads)}

@@ -1,5 +1,6 @@
 """The models on the whole real sample: what a reader sees, and what happens when something about them is broken."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import date
@@ -10,7 +11,7 @@ import duckdb
 import pytest
 
 from orchestration.resources.registry import MODEL_FILE, Registry, registry_of
-from orchestration.settings import MODELS
+from orchestration.settings import MODELS, PROJECT_ROOT
 from tests.integration.test_gates_block import Parts
 from tests.pipeline import Home
 
@@ -121,6 +122,13 @@ def test_make_models_lists_champions_and_a_card_lies_beside_each(sample_home: Ho
     registry = registry_of(sample_home.settings)
     found = registry.champion("churn", before=NEXT)
     assert found is not None and found.as_of_date == DAY and found == registry.scorer("churn", DAY)
+
+
+def test_the_notebook_of_the_readme_runs(sample_home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT_ROOT / "README.md").read_text(), flags=re.DOTALL)
+    exec(code.replace("data/warehouse.duckdb", str(sample_home.settings.warehouse_path)), {})
+    said = capsys.readouterr().out
+    assert "promote=True" in said and "raises: " in said and "lowers: " in said
 
 
 # What happens when something is broken ------------------------------------------------------------
