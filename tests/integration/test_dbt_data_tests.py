@@ -204,9 +204,7 @@ SCORED = (
     " 'hold_out' as split, date '2017-11-05' as split_start, date '2017-12-30' as split_end, 'roc_auc' as metric,"
     " 0.85 as value, 0.83 as lower, 0.87 as upper, date '2018-01-01' as as_of_date",
     *(
-        f"insert into marts.{table} by name select 'total' as level, 'total' as series_id,"
-        " date '2018-01-01' as period_start, date '2018-01-01' as as_of_date, 100 as forecast, 90 as lower_80,"
-        " 110 as upper_80, 80 as lower_95, 120 as upper_95"
+        f"update marts.{table} set forecast = 100, lower_80 = 90, upper_80 = 110, lower_95 = 80, upper_95 = 120"
         for table in ("demand_forecast", "demand_forecast_history")
     ),
 )
