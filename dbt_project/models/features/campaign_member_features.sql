@@ -55,8 +55,8 @@ responses as (
     inner join refresh on responses.responded_at < refresh.as_of_at
     inner join campaigns
         on responses.campaign_id = campaigns.campaign_id
-        and responses.responded_at >= campaigns.start_at
-        and responses.responded_at < campaigns.end_at
+            and responses.responded_at >= campaigns.start_at
+            and responses.responded_at < campaigns.end_at
 ),
 
 customer_features as (
@@ -97,19 +97,19 @@ earlier as (
         past.end_date < members.start_date as is_closed,
         past.campaign_type = members.campaign_type as is_same_type,
         count(responses.campaign_id) as count_responses,
-        count(distinct {{ business_date('responses.responded_at') }}) as count_response_days,
+        count(distinct {{ business_date('responses.responded_at') }}) as count_response_days,  -- noqa: LT01,LT06
         min({{ business_date('responses.responded_at') }}) as first_response_date,
         max({{ business_date('responses.responded_at') }}) as last_response_date
     from members
     inner join members as past
         on members.customer_id = past.customer_id
-        and members.start_date > past.start_date
-        and members.start_at > past.assigned_at
-        and past.assignment = 'treatment'
+            and members.start_date > past.start_date
+            and members.start_at > past.assigned_at
+            and past.assignment = 'treatment'
     left join responses
         on past.campaign_id = responses.campaign_id
-        and past.customer_id = responses.customer_id
-        and members.start_at > responses.responded_at
+            and past.customer_id = responses.customer_id
+            and members.start_at > responses.responded_at
     group by
         members.campaign_id, members.customer_id, members.start_date, past.campaign_id, past.start_date, past.end_date,
         members.campaign_type, past.campaign_type
@@ -145,8 +145,8 @@ newest_pasts as (
     from earlier
     inner join pasts
         on earlier.campaign_id = pasts.campaign_id
-        and earlier.customer_id = pasts.customer_id
-        and pasts.past_days_since_campaign = {{ days_between('earlier.past_start_date', 'earlier.start_date') }}
+            and earlier.customer_id = pasts.customer_id
+            and pasts.past_days_since_campaign = {{ days_between('earlier.past_start_date', 'earlier.start_date') }}
     group by earlier.campaign_id, earlier.customer_id
 ),
 
@@ -240,19 +240,19 @@ final as (
     left join campaign_offers on members.campaign_id = campaign_offers.campaign_id
     left join pasts
         on members.campaign_id = pasts.campaign_id
-        and members.customer_id = pasts.customer_id
+            and members.customer_id = pasts.customer_id
     left join newest_pasts
         on members.campaign_id = newest_pasts.campaign_id
-        and members.customer_id = newest_pasts.customer_id
+            and members.customer_id = newest_pasts.customer_id
     inner join fits
         on members.campaign_id = fits.campaign_id
-        and members.customer_id = fits.customer_id
+            and members.customer_id = fits.customer_id
     left join customer_features
         on members.customer_id = customer_features.customer_id
-        and members.start_date = customer_features.as_of_date
+            and members.start_date = customer_features.as_of_date
     left join answers
         on members.campaign_id = answers.campaign_id
-        and members.customer_id = answers.customer_id
+            and members.customer_id = answers.customer_id
 )
 
 select * from final

@@ -100,7 +100,7 @@ bought as (
     from members
     inner join order_lines
         on members.customer_id = order_lines.customer_id
-        and members.start_at > order_lines.ordered_at
+            and members.start_at > order_lines.ordered_at
     inner join products on order_lines.product_id = products.product_id
     group by members.campaign_id, members.customer_id, order_lines.product_id, products.category_number, products.line_number
 ),
@@ -112,7 +112,7 @@ matched as (
     from bought
     left join campaign_products
         on bought.campaign_id = campaign_products.campaign_id
-        and bought.product_id = campaign_products.product_id
+            and bought.product_id = campaign_products.product_id
 ),
 
 fits as (
@@ -136,7 +136,7 @@ fits as (
     from matched
     left join campaign_lines
         on matched.campaign_id = campaign_lines.campaign_id
-        and matched.line_number = campaign_lines.line_number
+            and matched.line_number = campaign_lines.line_number
     group by matched.campaign_id, matched.customer_id
 ),
 
@@ -152,7 +152,7 @@ member_offers as (
     from offers
     inner join matched
         on offers.campaign_id = matched.campaign_id
-        and offers.product_id = matched.product_id
+            and offers.product_id = matched.product_id
     where matched.is_offered
     group by offers.campaign_id, matched.customer_id, offers.offer_id
 ),
@@ -192,7 +192,7 @@ coupon_lines as (
     from members
     inner join order_lines
         on members.customer_id = order_lines.customer_id
-        and members.start_at > order_lines.ordered_at
+            and members.start_at > order_lines.ordered_at
     inner join products on order_lines.product_id = products.product_id
     where order_lines.coupon_discounts > 0
 ),
@@ -253,13 +253,13 @@ final as (
     left join campaign_offers on members.campaign_id = campaign_offers.campaign_id
     left join fits
         on members.campaign_id = fits.campaign_id
-        and members.customer_id = fits.customer_id
+            and members.customer_id = fits.customer_id
     left join offer_fits
         on members.campaign_id = offer_fits.campaign_id
-        and members.customer_id = offer_fits.customer_id
+            and members.customer_id = offer_fits.customer_id
     left join coupon_uses
         on members.campaign_id = coupon_uses.campaign_id
-        and members.customer_id = coupon_uses.customer_id
+            and members.customer_id = coupon_uses.customer_id
 )
 
 select * from final

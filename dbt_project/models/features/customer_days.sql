@@ -87,8 +87,8 @@ mixes as (
         count_if(is_bought)::bigint as category_count,
         sum(private_label_net_sales) as private_label_net_sales,
         {% for group in ['grocery', 'fresh', 'prepared', 'drugstore', 'fuel', 'other'] -%}
-        coalesce(sum(net_sales) filter (where department_group = '{{ group }}'), 0)::decimal(18, 2) as {{ group }}_net_sales
-        {%- if not loop.last %},{% endif %}
+            coalesce(sum(net_sales) filter (where department_group = '{{ group }}'), 0)::decimal(18, 2) as {{ group }}_net_sales
+            {%- if not loop.last %},{% endif %}
         {% endfor %}
     from category_days
     group by customer_id, order_date
@@ -170,13 +170,13 @@ final as (
     from order_days
     left join mixes
         on order_days.customer_id = mixes.customer_id
-        and order_days.order_date = mixes.order_date
+            and order_days.order_date = mixes.order_date
     left join new_categories
         on order_days.customer_id = new_categories.customer_id
-        and order_days.order_date = new_categories.order_date
+            and order_days.order_date = new_categories.order_date
     left join new_departments
         on order_days.customer_id = new_departments.customer_id
-        and order_days.order_date = new_departments.order_date
+            and order_days.order_date = new_departments.order_date
 )
 
 select * from final

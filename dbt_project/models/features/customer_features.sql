@@ -69,7 +69,7 @@ newest_visits as (
     from visits
     inner join cut_offs
         on visits.order_date < cut_offs.as_of_date
-        and visits.next_order_date >= cut_offs.as_of_date
+            and visits.next_order_date >= cut_offs.as_of_date
 ),
 
 ages as (
@@ -80,10 +80,10 @@ ages as (
 
 weights as (
     select
-        age_days,
         {%- for days in [7, 14, 28, 56, 84, 112] %}
-        {{ faded_millionths('age_days', days) }} as weight_{{ days }}{{ '' if loop.last else ',' }}
+            {{ faded_millionths('age_days', days) }} as weight_{{ days }},
         {%- endfor %}
+        age_days
     from ages
 ),
 
@@ -97,7 +97,7 @@ seen as (
     from newest_visits
     inner join customer_days
         on newest_visits.customer_id = customer_days.customer_id
-        and newest_visits.as_of_date > customer_days.order_date
+            and newest_visits.as_of_date > customer_days.order_date
     inner join weights on {{ days_between('customer_days.order_date', 'newest_visits.as_of_date') }} = weights.age_days
 ),
 
@@ -115,16 +115,16 @@ totals as (
         sum(coupon_discounts) as coupon_discounts,
         sum(private_label_net_sales) as private_label_net_sales,
         {%- for days in visit_windows %}
-        count_if(age_days <= {{ days }})::bigint as count_visits_{{ days }}d,
+            count_if(age_days <= {{ days }})::bigint as count_visits_{{ days }}d,
         {%- endfor %}
         {%- for days in sales_windows %}
-        sum(case when age_days <= {{ days }} then net_sales else 0 end) as net_sales_{{ days }}d,
+            sum(case when age_days <= {{ days }} then net_sales else 0 end) as net_sales_{{ days }}d,
         {%- endfor %}
         {%- for days in [7, 14, 28, 56, 112] %}
-        sum(weight_{{ days }}) as faded_visits_{{ days }},
+            sum(weight_{{ days }}) as faded_visits_{{ days }},
         {%- endfor %}
         {%- for days in [28, 84] %}
-        sum(net_sales * weight_{{ days }}) as faded_net_sales_{{ days }},
+            sum(net_sales * weight_{{ days }}) as faded_net_sales_{{ days }},
         {%- endfor %}
 
         -- Gaps: the days from one visit to the next, counted at the visit that ended them.
@@ -142,10 +142,10 @@ totals as (
         sum(case when visits_since < 3 then gap_days end) as sum_of_gaps_last_3,
         max(case when visits_since < 5 then gap_days end) as longest_gap_days_last_5,
         {%- for days in [14, 21, 28] %}
-        count_if(coalesce(gap_days, 0) > {{ days }})::bigint as count_gaps_over_{{ days }}d,
+            count_if(coalesce(gap_days, 0) > {{ days }})::bigint as count_gaps_over_{{ days }}d,
         {%- endfor %}
         {%- for days in [7, 14, 28] %}
-        sum(case when gap_days > {{ days }} then gap_days - {{ days }} else 0 end) as silent_days_{{ days }},
+            sum(case when gap_days > {{ days }} then gap_days - {{ days }} else 0 end) as silent_days_{{ days }},
         {%- endfor %}
         count_if(coalesce(gap_days, 0) > recency_days)::bigint as count_gaps_over_recency,
         count_if(coalesce(gap_days, 0) > recency_days + 14)::bigint as count_gaps_over_recency_14d,
@@ -153,10 +153,10 @@ totals as (
         sum(case when gap_days > recency_days then gap_days - recency_days else 0 end)::bigint as residual_gap_days,
         -- The oldest visit of each week counts for it: the one before it lies in an older week.
         {%- for weeks in [4, 12, 26] %}
-        count_if(
-            age_days <= {{ 7 * weeks }}
-            and (gap_days is null or floor((age_days - 1) / 7) < floor((age_days + gap_days - 1) / 7))
-        )::bigint as count_active_weeks_{{ weeks }}w,
+            count_if(
+                age_days <= {{ 7 * weeks }}
+                and (gap_days is null or floor((age_days - 1) / 7) < floor((age_days + gap_days - 1) / 7))
+            )::bigint as count_active_weeks_{{ weeks }}w,
         {%- endfor %}
         count_if(
             gap_days is null or floor((age_days - 1) / 28) < floor((age_days + gap_days - 1) / 28)
@@ -186,8 +186,8 @@ totals as (
 
         -- Mix.
         {%- for group in groups %}
-        sum({{ group }}_net_sales) as {{ group }}_net_sales,
-        sum(case when age_days <= 56 then {{ group }}_net_sales else 0 end) as {{ group }}_net_sales_56d,
+            sum({{ group }}_net_sales) as {{ group }}_net_sales,
+            sum(case when age_days <= 56 then {{ group }}_net_sales else 0 end) as {{ group }}_net_sales_56d,
         {%- endfor %}
         count_if(fresh_net_sales > 0) as count_fresh_visits,
         min(case when fresh_net_sales > 0 then age_days end) as days_since_fresh,
@@ -213,7 +213,7 @@ exposures as (
     inner join campaigns on campaign_members.campaign_id = campaigns.campaign_id
     inner join cut_offs
         on campaigns.start_date < cut_offs.as_of_date
-        and campaign_members.assigned_at < cut_offs.as_of_at
+            and campaign_members.assigned_at < cut_offs.as_of_at
     group by campaign_members.customer_id, cut_offs.as_of_date
 ),
 
@@ -240,17 +240,17 @@ final as (
         totals.count_visits,
         totals.count_orders as lifetime_count_orders,
         {%- for days in visit_windows %}
-        totals.count_visits_{{ days }}d,
+            totals.count_visits_{{ days }}d,
         {%- endfor %}
         totals.net_sales::decimal(18, 2) as lifetime_net_sales,
         {%- for days in sales_windows %}
-        totals.net_sales_{{ days }}d::decimal(18, 2) as net_sales_{{ days }}d,
+            totals.net_sales_{{ days }}d::decimal(18, 2) as net_sales_{{ days }}d,
         {%- endfor %}
         {%- for days in [7, 14, 28, 56, 112] %}
-        totals.faded_visits_{{ days }}::double / 1000000 as faded_visits_{{ days }}d,
+            totals.faded_visits_{{ days }}::double / 1000000 as faded_visits_{{ days }}d,
         {%- endfor %}
         {%- for days in [28, 84] %}
-        totals.faded_net_sales_{{ days }}::double / 1000000 as faded_net_sales_{{ days }}d,
+            totals.faded_net_sales_{{ days }}::double / 1000000 as faded_net_sales_{{ days }}d,
         {%- endfor %}
         {{ quotient('totals.count_visits', 'totals.tenure_days') }} as visits_per_day,
         {{ quotient('totals.count_visits_28d + 0.5', 'totals.count_visits_56d - totals.count_visits_28d + 0.5') }} as visits_trend_28d,
@@ -277,7 +277,7 @@ final as (
         {{ quotient('totals.sum_of_gaps_last_3', 'totals.count_gaps_last_3') }} as mean_gap_days_last_3,
         totals.longest_gap_days_last_5,
         {%- for days in [14, 21, 28] %}
-        totals.count_gaps_over_{{ days }}d,
+            totals.count_gaps_over_{{ days }}d,
         {%- endfor %}
         {{ quotient('newest_visits.recency_days', 'mean_gap_days + 1') }} as recency_to_mean_gap,
         {{ quotient('newest_visits.recency_days', 'mean_gap_days_84d + 1') }} as recency_to_mean_gap_84d,
@@ -297,7 +297,7 @@ final as (
         ) }} as silent_share_{{ days }}d,
         {%- endfor %}
         {%- for weeks in [4, 12, 26] %}
-        totals.count_active_weeks_{{ weeks }}w,
+            totals.count_active_weeks_{{ weeks }}w,
         {%- endfor %}
         totals.count_active_months,
 
@@ -336,16 +336,16 @@ final as (
         private_label_share_56d - private_label_share as private_label_share_change_56d,
 
         {%- for group in groups %}
-        {{ quotient('totals.' ~ group ~ '_net_sales', 'totals.net_sales + 1') }} as {{ group }}_share,
+            {{ quotient('totals.' ~ group ~ '_net_sales', 'totals.net_sales + 1') }} as {{ group }}_share,
         {%- endfor %}
         (
             {%- for group in groups %}
-            abs(
-                {{ quotient('totals.' ~ group ~ '_net_sales_56d', 'totals.net_sales_56d') }}
-                - {{ quotient(
+                abs(
+                    {{ quotient('totals.' ~ group ~ '_net_sales_56d', 'totals.net_sales_56d') }}
+                    - {{ quotient(
                     'totals.' ~ group ~ '_net_sales - totals.' ~ group ~ '_net_sales_56d', 'totals.net_sales - totals.net_sales_56d'
                 ) }}
-            ){{ '' if loop.last else ' +' }}
+                ){{ '' if loop.last else ' +' }}
             {%- endfor %}
         ) / 2 as mix_change_56d,
         {{ quotient('totals.count_fresh_visits', 'totals.count_visits') }} as fresh_visit_share,
@@ -376,14 +376,14 @@ final as (
     from newest_visits
     inner join totals
         on newest_visits.customer_id = totals.customer_id
-        and newest_visits.as_of_date = totals.as_of_date
+            and newest_visits.as_of_date = totals.as_of_date
     inner join customers on newest_visits.customer_id = customers.customer_id
     left join exposures
         on newest_visits.customer_id = exposures.customer_id
-        and newest_visits.as_of_date = exposures.as_of_date
+            and newest_visits.as_of_date = exposures.as_of_date
     left join responses
         on newest_visits.customer_id = responses.customer_id
-        and newest_visits.as_of_date = responses.as_of_date
+            and newest_visits.as_of_date = responses.as_of_date
 )
 
 select * from final

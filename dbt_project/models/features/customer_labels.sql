@@ -39,7 +39,7 @@ followed as (
     inner join refresh on cut_offs.window_end_date <= refresh.refreshed_date
     inner join customer_days
         on cut_offs.as_of_date <= customer_days.order_date
-        and cut_offs.window_end_date > customer_days.order_date
+            and cut_offs.window_end_date > customer_days.order_date
     group by customer_days.customer_id, cut_offs.as_of_date
 ),
 
@@ -57,7 +57,7 @@ final as (
     cross join refresh
     left join followed
         on customer_features.customer_id = followed.customer_id
-        and customer_features.as_of_date = followed.as_of_date
+            and customer_features.as_of_date = followed.as_of_date
 )
 
 select * from final

@@ -72,8 +72,8 @@ final as (
     inner join calendar on series.first_date <= calendar.business_date
     left join observed
         on series.level = observed.level
-        and series.series_id = observed.series_id
-        and calendar.business_date = observed.order_date
+            and series.series_id = observed.series_id
+            and calendar.business_date = observed.order_date
 )
 
 select * from final

@@ -74,7 +74,7 @@ product_weeks as (
     from product_periods
     inner join weeks
         on product_periods.period_start <= weeks.period_end
-        and product_periods.period_end >= weeks.period_start
+            and product_periods.period_end >= weeks.period_start
     group by product_periods.product_id, weeks.period_start
 ),
 
@@ -129,8 +129,8 @@ final as (
     inner join weeks on weekly_sales.first_period <= weeks.period_start
     left join promoted
         on weekly_sales.level = promoted.level
-        and weekly_sales.series_id = promoted.series_id
-        and weeks.period_start = promoted.period_start
+            and weekly_sales.series_id = promoted.series_id
+            and weeks.period_start = promoted.period_start
 )
 
 select * from final

@@ -65,17 +65,17 @@ store_sales as (
 ),
 
 {% for level in ['category', 'department'] -%}
-{{ level }}_sales as (
-    select
-        '{{ level }}' as level,
-        products.{{ level }} as series_id,
-        product_sales.period_start,
-        sum(product_sales.net_sales) as net_sales,
-        sum(product_sales.units) as units
-    from product_sales
-    inner join products on product_sales.series_id = products.product_id
-    group by products.{{ level }}, product_sales.period_start
-),
+    {{ level }}_sales as (
+        select
+            '{{ level }}' as level,
+            products.{{ level }} as series_id,
+            product_sales.period_start,
+            sum(product_sales.net_sales) as net_sales,
+            sum(product_sales.units) as units
+        from product_sales
+        inner join products on product_sales.series_id = products.product_id
+        group by products.{{ level }}, product_sales.period_start
+    ),
 
 {% endfor -%}
 total_sales as (
@@ -116,11 +116,11 @@ chosen as (
     select *
     from series
     where case level
-        {%- for level, series_count in top.items() %}
-        when '{{ level }}' then sales_rank <= {{ series_count }}
-        {%- endfor %}
-        else true
-    end
+            {%- for level, series_count in top.items() %}
+                when '{{ level }}' then sales_rank <= {{ series_count }}
+            {%- endfor %}
+            else true
+        end
 ),
 
 span as (
@@ -145,6 +145,19 @@ weeks as (
     where {{ week_start('calendar.business_date') }} = calendar.business_date
 ),
 
+category_departments as (
+    select distinct
+        category,
+        department
+    from products
+),
+
+chosen_categories as (
+    select series_id
+    from chosen
+    where level = 'category'
+),
+
 -- The series that a series is part of; a product whose category is no series of its own is part of its department.
 parents as (
     select
@@ -154,13 +167,12 @@ parents as (
             when 'department' then 'total'
             when 'store' then 'total'
             when 'category' then category_departments.department
-            when 'product' then coalesce(categories.series_id, products.department)
+            when 'product' then coalesce(chosen_categories.series_id, products.department)
         end as parent_id
     from chosen
-    left join (select distinct category, department from products) as category_departments
-        on chosen.level = 'category' and chosen.series_id = category_departments.category
+    left join category_departments on chosen.level = 'category' and chosen.series_id = category_departments.category
     left join products on chosen.level = 'product' and chosen.series_id = products.product_id
-    left join chosen as categories on categories.level = 'category' and products.category = categories.series_id
+    left join chosen_categories on products.category = chosen_categories.series_id
 ),
 
 final as (
@@ -177,8 +189,8 @@ final as (
     inner join weeks on chosen.first_period <= weeks.period_start
     left join observed
         on chosen.level = observed.level
-        and chosen.series_id = observed.series_id
-        and weeks.period_start = observed.period_start
+            and chosen.series_id = observed.series_id
+            and weeks.period_start = observed.period_start
 )
 
 select * from final

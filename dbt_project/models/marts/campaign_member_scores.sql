@@ -17,9 +17,9 @@ final as (
         case
             when scores.response_probability is not null
                 then ntile(10) over (
-                    partition by scores.campaign_id, scores.response_probability is null
-                    order by scores.response_probability desc, scores.customer_id asc
-                )
+                        partition by scores.campaign_id, scores.response_probability is null
+                        order by scores.response_probability desc, scores.customer_id asc
+                    )
         end::integer as response_decile,
         scores.reason_1,
         scores.reason_2,

@@ -9,7 +9,16 @@ history as (
 ),
 
 final as (
-    select history.*
+    select
+        history.level,
+        history.series_id,
+        history.period_start,
+        history.as_of_date,
+        history.forecast,
+        history.lower_80,
+        history.upper_80,
+        history.lower_95,
+        history.upper_95
     from history
     inner join current_day on history.as_of_date = current_day.as_of_date
 )
