@@ -108,6 +108,21 @@ def test_plain_modules_know_nothing_of_dagster() -> None:
     assert offenders == []
 
 
+def test_imports_run_from_orchestration_to_ml_and_nothing_pickles() -> None:
+    forbidden = {
+        "ml": ("dagster", "dbt", "orchestration", "mlflow", "pickle", "joblib"),
+        "orchestration": ("pickle", "joblib"),
+    }
+    offenders = [
+        f"{path.relative_to(PROJECT_ROOT)} imports {module}"
+        for folder, modules in forbidden.items()
+        for path in sorted((PROJECT_ROOT / folder).rglob("*.py"))
+        for module in _imports(path)
+        if module.split(".")[0] in modules
+    ]
+    assert offenders == []
+
+
 def test_every_label_is_defined_and_every_definition_can_be_given() -> None:
     """The dictionary against the rules that give the labels: the CASE expressions, the grid and the accepted values."""
     definitions = (MODELS / "marts" / "label_definitions.sql").read_text(encoding="utf-8")
