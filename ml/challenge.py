@@ -4,12 +4,12 @@ What comes out is plain: bytes, numbers, frames and pictures. Who registers, sco
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from ml.artefact import sha256_of
+from ml.decision import PERFORMANCE_COLUMNS, Challenge, without_challenger
 from ml.evaluation import Metrics
 from ml.forecast import DemandModel
 from ml.forecast_evaluation import MODEL, ForecastBacktest, forecast_backtest
@@ -17,7 +17,6 @@ from ml.forecast_report import forecast_card, forecast_plot
 from ml.forecast_specification import ForecastSpecification
 from ml.model_card import model_card
 from ml.plots import calibration_and_lift, importance
-from ml.promotion import Decision, without_challenger
 from ml.propensity import CHAMPION, PropensityModel, backtest
 from ml.specification import (
     Moment,
@@ -31,32 +30,9 @@ from ml.specification import (
     preflight,
 )
 
-PERFORMANCE_COLUMNS = ("name", "role", "split", "split_start", "split_end", "metric", "value", "lower", "upper")
 CHALLENGER = "challenger"
 HOLD_OUT = "hold_out"
 TOTAL = "total"
-
-
-@dataclass(frozen=True)
-class Challenge:
-    """What came of a day's training.
-
-    Attributes:
-        decision: Who scores from now on, and why.
-        artefact: The challenger as the bytes of its file; None where nothing could be fitted.
-        performance: One row per model, split and metric, columns PERFORMANCE_COLUMNS; `name` is challenger, champion or
-            the baseline's.
-        parameters: As a registry takes them.
-        pictures: PNG by name.
-        card: Model card, Markdown.
-    """
-
-    decision: Decision
-    artefact: bytes | None = None
-    performance: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PERFORMANCE_COLUMNS)))
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
-    card: str = ""
 
 
 def challenge_propensity(

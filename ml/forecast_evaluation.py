@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from ml.decision import Decision, without_challenger
 from ml.evaluation import DRAWS, Interval
 from ml.forecast import DemandModel
 from ml.forecast_contest import Rolling
 from ml.forecast_history import REST, History, read_history
 from ml.forecast_specification import BASELINES, ForecastSpecification
-from ml.promotion import Decision
 from ml.specification import Moment, TooLittleDataError
 
 MODEL, CHAMPION = "model", "champion"
@@ -284,9 +284,7 @@ def decide_forecast(
     against = tuple(said for said, holds in checks if not holds)
     if not against:
         return Decision(True, tuple(said for said, _ in checks), "challenger")
-    if has_champion:
-        return Decision(False, (*against, "the champion stays"), "champion")
-    return Decision(False, (*against, "there is no champion either: nothing is scored"), "nobody")
+    return without_challenger(*against, has_champion=has_champion)
 
 
 def _finite(interval: Interval) -> bool:

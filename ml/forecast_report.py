@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from ml.decision import Decision
 from ml.forecast import DemandModel
 from ml.forecast_evaluation import ForecastBacktest
 from ml.model_card import markdown_rows
 from ml.plots import OURS, _figure, _png
-from ml.promotion import Decision
 
 
 def forecast_plot(title: str, history: pd.DataFrame, forecast: pd.DataFrame, weeks: int = 26) -> bytes:

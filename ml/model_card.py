@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ml.decision import Decision
 from ml.evaluation import Metrics
-from ml.promotion import Decision
 from ml.propensity import PropensityModel
 from ml.specification import spoken
 

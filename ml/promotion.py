@@ -4,26 +4,11 @@ Nothing is trained, read or written here.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from ml.decision import Decision, without_challenger
 from ml.evaluation import DRAWS, Interval, Metrics, calibration_noise, measure, paired_difference
 from ml.specification import PromotionRule
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What becomes of a challenger.
-
-    Attributes:
-        promote: It becomes the champion.
-        reasons: Why, a sentence each: all that speaks against it, or what speaks for it.
-        scores: Who scores from now on; nobody where a challenger failed that had no champion before it: NULL scores.
-    """
-
-    promote: bool
-    reasons: tuple[str, ...]
-    scores: Literal["challenger", "champion", "nobody"]
 
 
 def decide(
@@ -69,16 +54,7 @@ def decide(
         (pro if holds else against).append(said)
     if not against:
         return Decision(True, tuple(pro), "challenger")
-    if champion is None:
-        return Decision(False, (*against, "there is no champion either: nothing is scored"), "nobody")
-    return Decision(False, (*against, "the champion stays"), "champion")
-
-
-def without_challenger(reason: str, has_champion: bool) -> Decision:
-    """The decision where no challenger could be fitted: the champion stays, if there is one."""
-    if has_champion:
-        return Decision(False, (reason, "the champion stays"), "champion")
-    return Decision(False, (reason, "there is no champion either: nothing is scored"), "nobody")
+    return without_challenger(*against, has_champion=champion is not None)
 
 
 def judge(

@@ -23,9 +23,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ml import artefact
 from ml.baselines import baselines
+from ml.decision import Decision
 from ml.evaluation import DRAWS, Interval, Metrics, Split, forward_splits, measure, paired_difference
 from ml.preprocessing import Matrix, NormalScores, Preprocessor
-from ml.promotion import Decision, judge
+from ml.promotion import judge
 from ml.specification import (
     Labels,
     Moment,

@@ -18,7 +18,7 @@ from orchestration.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ml.challenge import Challenge
+    from ml.decision import Challenge
     from ml.forecast import DemandModel
     from ml.propensity import PropensityModel
     from ml.specification import Specification
@@ -63,10 +63,10 @@ class Model(Protocol):
 
 
 def _propensity(registered: RegisteredModel | None, threads: int) -> "PropensityModel | None":
-    from ml.propensity import PropensityModel
-
     if registered is None:
         return None
+    from ml.propensity import PropensityModel
+
     return PropensityModel.from_text(registered.content, registered.sha256, threads)
 
 
@@ -190,7 +190,6 @@ class ResponseModel(PropensityTask):
         """See `Model`. No score knows anything from its campaign's first day on: the scorer is fitted anew for it."""
         import pandas as pd
 
-        from ml.propensity import predict_forward
         from ml.specification import holdout_times
 
         model = _propensity(scorer, self.threads)
@@ -203,6 +202,8 @@ class ResponseModel(PropensityTask):
         if model is None:
             scored = iter([due[list(spec.identity)]])
         else:
+            from ml.propensity import predict_forward
+
             times = sorted(start[due.index].unique())
             scored = predict_forward(model, examples, times, REASONS, score=due)
         for frame in scored:
@@ -257,9 +258,11 @@ class DemandForecast:
 
 
 def _demand(registered: RegisteredModel | None) -> "DemandModel | None":
+    if registered is None:
+        return None
     from ml.forecast import DemandModel
 
-    return None if registered is None else DemandModel.from_text(registered.content, registered.sha256)
+    return DemandModel.from_text(registered.content, registered.sha256)
 
 
 def models(settings: Settings) -> list[Model]:

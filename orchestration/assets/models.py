@@ -45,7 +45,7 @@ from orchestration.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ml.challenge import Challenge
+    from ml.decision import Challenge
 
 SHOWN_METRICS = ("roc_auc", "average_precision", "ece", "brier", "lift_10", "wape", "mase", "bias", "coverage_80")
 
@@ -110,8 +110,7 @@ def _challenge(
     incumbent: RegisteredModel | None,
 ) -> tuple["Challenge", RegisteredModel | None]:
     """The day's challenge, and the champion if it could be read."""
-    from ml.challenge import Challenge
-    from ml.promotion import without_challenger
+    from ml.decision import Challenge, without_challenger
 
     if model.name not in settings.models.split(","):
         reason = f"skipped: {model.name} is not among the models of CUSTOMER360_MODELS"
@@ -155,7 +154,7 @@ def _train(
     model: Model,
 ) -> MaterializeResult[None]:
     """One day's challenge of a model, and who scores from now on."""
-    from ml.promotion import without_challenger
+    from ml.decision import without_challenger
 
     day = partition_day(context.partition_key)
     with warehouse.connect() as connection:
@@ -167,7 +166,7 @@ def _train(
     decision = challenge.decision
     if challenge.artefact is not None and challenger is None:
         # What is not in the registry cannot be found again: it does not score.
-        decision = without_challenger("the challenger could not be registered", incumbent is not None)
+        decision = without_challenger("the challenger could not be registered", has_champion=incumbent is not None)
     scorer = {"challenger": challenger, "champion": incumbent, "nobody": None}[decision.scores]
     registry.keep_for(model.name, day, decision, scorer, challenge.card)
 

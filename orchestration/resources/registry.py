@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-    from ml.promotion import Decision
+    from ml.decision import Decision
 
 CHAMPION = "champion"
 MODEL_FILE, CARD_FILE, RECORD_FILE = "model.json", "card.md", "record.json"

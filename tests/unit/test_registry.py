@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ml.artefact import ArtefactError
-from ml.promotion import Decision
+from ml.decision import Decision
 from orchestration.resources.registry import (
     MODEL_FILE,
     RECORD_FILE,

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from ml.artefact import sha256_of
-from ml.challenge import PERFORMANCE_COLUMNS, challenge_demand, challenge_propensity
+from ml.challenge import challenge_demand, challenge_propensity
+from ml.decision import PERFORMANCE_COLUMNS
 from ml.forecast_specification import ForecastSpecification
 from ml.propensity import PropensityModel, predict_forward
 from ml.specification import HoldOut, PromotionRule, Specification
