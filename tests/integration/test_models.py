@@ -272,7 +272,7 @@ def forget_content(home: Home) -> None:
 
 
 def test_features_that_no_gate_has_seen_teach_nothing(home: Home, parts: Parts) -> None:
-    execute(home, "update features.campaign_member_features set fit_net_sales = 0 where rowid = 0")
+    execute(home, "update features.campaign_member_features set fit_net_sales = fit_net_sales + 1 where rowid = 0")
     steps = parts.run(op_selection=RESPONSE)
     assert "gate features: response was not trained" in steps["models__response"]
     assert "features.campaign_member_features is not what" in steps["models__response"]
