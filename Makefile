@@ -5,7 +5,7 @@ RUN := $(BIN)/python -m orchestration
 
 export SOURCE INPUT AS_OF
 
-.PHONY: help setup refresh test dev sql rollback models tune bench manifest lint lock
+.PHONY: help setup refresh test exhaust dev sql rollback models tune bench manifest lint lock
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -23,6 +23,9 @@ refresh: setup ## the daily job up to publication (SOURCE=, INPUT=, AS_OF=)
 
 test: setup manifest ## all tests
 	$(BIN)/python -m pytest
+
+exhaust: setup manifest ## what the tests only sample: kills at every boundary of a refresh
+	EXHAUSTIVE=1 $(BIN)/python -m pytest tests/integration/test_refresh_under_faults.py
 
 dev: setup ## the Dagster UI with schedule and daemon, on loopback
 	@$(RUN) dev

@@ -16,6 +16,8 @@ from orchestration.settings import PROJECT_ROOT, Settings, load_settings
 from orchestration.sources import Source, load_source
 
 SAMPLE = load_source("complete_journey").input_dir(None)
+# Every kill at every boundary takes many minutes: `make exhaust` tries them all, `make test` a few.
+EXHAUSTIVE = os.environ.get("EXHAUSTIVE") == "1"
 HOUSEHOLDS = 60  # of 2,469: every kind of row is there, and a refresh takes little more than its start
 
 
