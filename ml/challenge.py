@@ -12,7 +12,7 @@ from ml.artefact import sha256_of
 from ml.decision import PERFORMANCE_COLUMNS, Challenge, without_challenger
 from ml.evaluation import Metrics
 from ml.forecast import DemandModel
-from ml.forecast_evaluation import MODEL, ForecastBacktest, forecast_backtest
+from ml.forecast_evaluation import MODEL, ForecastBacktest, ForecastRule, forecast_backtest
 from ml.forecast_report import forecast_card, forecast_plot
 from ml.forecast_specification import ForecastSpecification
 from ml.model_card import model_card
@@ -145,7 +145,8 @@ def _largest(weekly: pd.DataFrame, level: str) -> str:
 
 def _forecast_performance(tested: ForecastBacktest) -> Iterator[tuple[Any, ...]]:
     ahead = f"1 to {tested.specification.judged_horizon} weeks ahead"
-    table = tested.performance()
+    # What is judged comes first: who takes one figure takes that of the departments.
+    table = tested.performance().sort_values("level", key=lambda level: level != ForecastRule().level, kind="stable")
     columns = (table[name] for name in ("level", "name", "metric", "value", "split_start", "split_end"))
     for level, tested_name, metric, value, first, last in zip(*columns, strict=True):
         name = CHALLENGER if tested_name == MODEL else tested_name
