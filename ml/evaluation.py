@@ -3,6 +3,7 @@
 Where a test set has one class only, what cannot be measured is None and a note says so.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -31,6 +32,11 @@ class Interval:
     estimate: float
     lower: float
     upper: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all three could be measured."""
+        return all(map(math.isfinite, (self.estimate, self.lower, self.upper)))
 
     def __str__(self) -> str:
         return f"{self.estimate:.4f} [{self.lower:.4f}, {self.upper:.4f}]"

@@ -236,7 +236,7 @@ def decide_forecast(
             origins >= rule.min_origins,
         )
     ]
-    if over_baseline is None or not _finite(over_baseline):
+    if over_baseline is None or not over_baseline.is_finite:
         checks.append((f"{rule.level}: the advantage over the baseline could not be measured", False))
     else:
         holds = over_baseline.lower > rule.min_advantage
@@ -247,7 +247,7 @@ def decide_forecast(
                 holds,
             )
         )
-    if over_guarded is None or not _finite(over_guarded):
+    if over_guarded is None or not over_guarded.is_finite:
         checks.append((f"{rule.guarded_level}: the difference to its baseline could not be measured", False))
     else:
         holds = over_guarded.upper >= 0
@@ -271,7 +271,7 @@ def decide_forecast(
         )
     if not has_champion:
         checks.append(("there is no champion to compare with", True))
-    elif over_champion is None or not _finite(over_champion):
+    elif over_champion is None or not over_champion.is_finite:
         checks.append(("the difference to the champion could not be measured", False))
     else:
         holds = over_champion.upper >= 0
@@ -285,10 +285,6 @@ def decide_forecast(
     if not against:
         return Decision(True, tuple(said for said, _ in checks), "challenger")
     return without_challenger(*against, has_champion=has_champion)
-
-
-def _finite(interval: Interval) -> bool:
-    return all(map(math.isfinite, (interval.estimate, interval.lower, interval.upper)))
 
 
 def forecast_backtest(

@@ -7,7 +7,7 @@ from ml.decision import Decision
 from ml.forecast import DemandModel
 from ml.forecast_evaluation import ForecastBacktest
 from ml.model_card import markdown_rows
-from ml.plots import OURS, _figure, _png
+from ml.plots import OURS, new_figure, to_png
 
 
 def forecast_plot(title: str, history: pd.DataFrame, forecast: pd.DataFrame, weeks: int = 26) -> bytes:
@@ -24,7 +24,7 @@ def forecast_plot(title: str, history: pd.DataFrame, forecast: pd.DataFrame, wee
     past = history.sort_values("period_start")
     starts = pd.to_datetime(past["period_start"])
     shown = starts >= pd.to_datetime(ahead["period_start"]).min() - pd.Timedelta(weeks=weeks)
-    figure = _figure(9, 4)
+    figure = new_figure(9, 4)
     axes = figure.subplots()
     days, middle = pd.to_datetime(ahead["period_start"]).to_numpy(), ahead["forecast"].to_numpy(dtype=np.float64)
     percents = sorted((int(str(name)[6:]) for name in ahead if str(name).startswith("lower_")), reverse=True)
@@ -48,7 +48,7 @@ def forecast_plot(title: str, history: pd.DataFrame, forecast: pd.DataFrame, wee
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, ncols=2 + len(percents), loc="outside lower center")
-    return _png(figure)
+    return to_png(figure)
 
 
 def forecast_card(

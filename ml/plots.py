@@ -17,14 +17,16 @@ OURS, THEIRS = "#1f5fa8", "#8a8f98"
 DOTS_PER_INCH = 110
 
 
-def _png(figure: "Figure") -> bytes:
+def to_png(figure: "Figure") -> bytes:
+    """The picture as PNG; the same picture gives the same bytes."""
     buffer = io.BytesIO()
     # Without the writer's version and date, the same picture is the same bytes.
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure, sides in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -37,7 +39,7 @@ def calibration_and_lift(
     title: str, model: Metrics, baseline: Metrics | None = None, baseline_name: str = "baseline"
 ) -> bytes:
     """Predicted against happened, and lift, both by tenths of the score. PNG."""
-    figure = _figure(10, 4.2)
+    figure = new_figure(10, 4.2)
     left, right = figure.subplots(1, 2)
     shown = [(model, OURS, "model")] + ([(baseline, THEIRS, baseline_name)] if baseline is not None else [])
     for metrics, colour, name in shown:
@@ -54,14 +56,14 @@ def calibration_and_lift(
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     figure.suptitle(title)
-    return _png(figure)
+    return to_png(figure)
 
 
 def importance(title: str, specification: Specification, shares: Mapping[str, float], top: int = 20) -> bytes:
     """Share of the features in the contributions to the score, the strongest on top. PNG."""
     strongest = sorted(shares.items(), key=lambda item: (-item[1], item[0]))[:top]
     names = [spoken(specification, feature).text.split(": {value}")[0] for feature, _ in strongest]
-    figure = _figure(9, 1.2 + 0.28 * max(len(strongest), 1))
+    figure = new_figure(9, 1.2 + 0.28 * max(len(strongest), 1))
     axes = figure.subplots()
     # By position, not by name: two features may be spoken of alike.
     axes.barh(range(len(names)), [share for _, share in strongest], color=OURS)
@@ -69,4 +71,4 @@ def importance(title: str, specification: Specification, shares: Mapping[str, fl
     axes.invert_yaxis()
     axes.set(xlabel="share in the contributions to the score", title=title)
     axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return to_png(figure)

@@ -104,12 +104,8 @@ def _enough(challenger: Metrics, rule: PromotionRule) -> tuple[str, bool]:
     return (said if holds else f"{said}; needed are {rule.min_rows} and {rule.min_positives}"), holds
 
 
-def _measured(interval: Interval | None) -> bool:
-    return interval is not None and all(map(math.isfinite, (interval.estimate, interval.lower, interval.upper)))
-
-
 def _better_than_baseline(over_baseline: Interval | None, rule: PromotionRule) -> tuple[str, bool]:
-    if over_baseline is None or not _measured(over_baseline):
+    if over_baseline is None or not over_baseline.is_finite:
         return "the advantage over the baseline could not be measured", False
     holds = over_baseline.lower > rule.min_advantage
     return f"{'better' if holds else 'not better'} than the baseline beyond noise: {over_baseline}", holds
@@ -127,7 +123,7 @@ def _calibrated(challenger: Metrics, noise: float, rule: PromotionRule) -> tuple
 def _not_worse_than_champion(champion: Metrics | None, over_champion: Interval | None) -> tuple[str, bool]:
     if champion is None:
         return "there is no champion to compare with", True
-    if over_champion is None or not _measured(over_champion):
+    if over_champion is None or not over_champion.is_finite:
         return "the difference to the champion could not be measured", False
     holds = over_champion.upper >= 0
     return f"{'not worse' if holds else 'worse'} than the champion beyond noise: {over_champion}", holds

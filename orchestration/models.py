@@ -105,7 +105,11 @@ class ChurnModel(PropensityTask):
 
     name: ClassVar[str] = "churn"
     description: ClassVar[str] = "Probability that an active customer places no order in the prediction window."
-    reads: ClassVar[tuple[str, ...]] = ("features.customer_features", "features.customer_labels")
+    reads: ClassVar[tuple[str, ...]] = (
+        "features.customer_features",
+        "features.customer_labels",
+        "features.feature_cut_offs",
+    )
 
     def specification(self) -> "Specification":
         """With the windows that the labels are made with."""

@@ -42,6 +42,11 @@ class Rule:
     arguments: Mapping[str, Any]
 
 
+def between(name: str, words: str, column: str, least: float | None = None, most: float | None = None) -> Rule:
+    """The rule that no value of a column is below `least` or above `most`."""
+    return Rule(name, words, "ExpectColumnValuesToBeBetween", {"column": column, "min_value": least, "max_value": most})
+
+
 @dataclass(frozen=True)
 class Suite:
     """The rules of one frame.

@@ -8,7 +8,7 @@ from datetime import date
 import duckdb
 import pandas as pd
 
-from orchestration.checks.expectations import Rule, Suite
+from orchestration.checks.expectations import Rule, Suite, between
 from orchestration.content_hash import quote_identifier
 from orchestration.settings import Settings
 from orchestration.sources import type_family
@@ -129,12 +129,6 @@ def profile_weekly_sales(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 def features_suites(settings: Settings) -> tuple[Suite, Suite]:
     """The suites of `profile_features` on customer_features, and of `profile_weekly_sales`."""
-
-    def at_most(name: str, words: str, column: str, most: float, least: float | None = None) -> Rule:
-        return Rule(
-            name, words, "ExpectColumnValuesToBeBetween", {"column": column, "min_value": least, "max_value": most}
-        )
-
     customers = Suite(
         name="customer_features",
         gate=GATE,
@@ -142,24 +136,24 @@ def features_suites(settings: Settings) -> tuple[Suite, Suite]:
         key=("feature",),
         remedy=REMEDY,
         rules=(
-            at_most("values_are_finite", "no infinite value", "not_finite", 0),
+            between("values_are_finite", "no infinite value", "not_finite", most=0),
             Rule(
                 "no_customer_is_lost",
                 "no fewer customers than at the cut-off before",
                 "ExpectColumnPairValuesAToBeGreaterThanB",
                 {"column_A": "rows", "column_B": "previous_rows", "or_equal": True},
             ),
-            at_most(
+            between(
                 "values_stay_known",
                 f"at most {settings.max_null_share_rise:.0%} more customers with NULL than at the cut-off before",
                 "null_share_rise",
-                settings.max_null_share_rise,
+                most=settings.max_null_share_rise,
             ),
-            at_most(
+            between(
                 "values_have_not_drifted",
                 f"a population stability index of at most {settings.max_feature_drift} against the cut-off before",
                 "drift",
-                settings.max_feature_drift,
+                most=settings.max_feature_drift,
             ),
         ),
     )
@@ -176,12 +170,12 @@ def features_suites(settings: Settings) -> tuple[Suite, Suite]:
                 "ExpectColumnDistinctValuesToContainSet",
                 {"column": "level", "value_set": ["total"]},
             ),
-            at_most(
+            between(
                 "total_is_as_usual",
                 f"net sales of the newest week within {settings.max_sales_change:g} times the usual, up or down",
                 "total_ratio",
-                settings.max_sales_change,
                 1 / settings.max_sales_change,
+                settings.max_sales_change,
             ),
         ),
     )

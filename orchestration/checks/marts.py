@@ -8,14 +8,10 @@ from collections.abc import Sequence
 import duckdb
 import pandas as pd
 
-from orchestration.checks.expectations import Rule, Suite
+from orchestration.checks.expectations import Rule, Suite, between
 
 GATE = "marts"
 REMEDY = "Look at these rows in data/warehouse.duckdb, mend the source or the model, then refresh"
-
-
-def _between(name: str, words: str, column: str, least: float | None = None, most: float | None = None) -> Rule:
-    return Rule(name, words, "ExpectColumnValuesToBeBetween", {"column": column, "min_value": least, "max_value": most})
 
 
 def _not_less(name: str, words: str, greater: str, less: str) -> Rule:
@@ -45,7 +41,7 @@ CUSTOMER_360 = Suite(
             {"column": "as_of_date", "min_value": 1, "max_value": 1},
         ),
         Rule("customers_are_named", "a customer_id", "ExpectColumnValuesToNotBeNull", {"column": "customer_id"}),
-        _between("recency_is_positive", "recency_days of at least 1", "recency_days", least=1),
+        between("recency_is_positive", "recency_days of at least 1", "recency_days", least=1),
         _not_less("tenure_covers_recency", "tenure_days not below recency_days", "tenure_days", "recency_days"),
         _not_less(
             "frequency_is_within_lifetime",
@@ -53,9 +49,9 @@ CUSTOMER_360 = Suite(
             "lifetime_count_orders",
             "frequency",
         ),
-        _between("r_score_is_1_to_5", "r_score from 1 to 5", "r_score", 1, 5),
-        _between("f_score_is_1_to_5", "f_score from 1 to 5", "f_score", 1, 5),
-        _between("m_score_is_1_to_5", "m_score from 1 to 5", "m_score", 1, 5),
+        between("r_score_is_1_to_5", "r_score from 1 to 5", "r_score", 1, 5),
+        between("f_score_is_1_to_5", "f_score from 1 to 5", "f_score", 1, 5),
+        between("m_score_is_1_to_5", "m_score from 1 to 5", "m_score", 1, 5),
         Rule("segments_are_given", "an rfm_segment", "ExpectColumnValuesToNotBeNull", {"column": "rfm_segment"}),
         Rule("stages_are_given", "a lifecycle_stage", "ExpectColumnValuesToNotBeNull", {"column": "lifecycle_stage"}),
     ),
@@ -69,7 +65,7 @@ KPI_DAILY = Suite(
     remedy=REMEDY,
     rules=(
         Rule("days_are_unique", "one row a day", "ExpectColumnValuesToBeUnique", {"column": "business_date"}),
-        _between("orders_are_counted", "orders of 0 or more", "orders", least=0),
+        between("orders_are_counted", "orders of 0 or more", "orders", least=0),
         _not_less("customers_have_orders", "active_customers not above orders", "orders", "active_customers"),
         _not_less(
             "newcomers_are_active", "new_customers not above active_customers", "active_customers", "new_customers"

@@ -8,7 +8,7 @@ from datetime import date
 import duckdb
 import pandas as pd
 
-from orchestration.checks.expectations import Rule, Suite
+from orchestration.checks.expectations import Rule, Suite, between
 
 GATE = "models"
 REMEDY = (
@@ -129,13 +129,11 @@ def profile_demand_scores(connection: duckdb.DuckDBPyConnection, day: date) -> p
 
 
 def _none(column: str, words: str) -> Rule:
-    arguments = {"column": column, "min_value": 0, "max_value": 0}
-    return Rule(f"none_{column}", words, "ExpectColumnValuesToBeBetween", arguments)
+    return between(f"none_{column}", words, column, 0, 0)
 
 
 def _level(words: str, times: float) -> Rule:
-    arguments = {"column": "level", "min_value": 1 / times, "max_value": times}
-    return Rule("level_is_sane", words, "ExpectColumnValuesToBeBetween", arguments)
+    return between("level_is_sane", words, "level", 1 / times, times)
 
 
 def _propensity_suite(model: str, due: str) -> Suite:
@@ -151,12 +149,7 @@ def _propensity_suite(model: str, due: str) -> Suite:
             _none("duplicates", "one row each"),
             _none("partly_scored", "all scored, or none"),
             _none("outside", "probabilities from 0 to 1"),
-            Rule(
-                "scores_differ",
-                "scores that are not all alike",
-                "ExpectColumnValuesToBeBetween",
-                {"column": "spread", "min_value": 2},
-            ),
+            between("scores_differ", "scores that are not all alike", "spread", 2),
             _level("a mean score within five times the usual rate, up or down", 5),
         ),
     )

@@ -18,7 +18,7 @@ from dagster import ConfigurableResource
 from pydantic import Field
 
 from ml.artefact import ArtefactError, sha256_of
-from orchestration.files import fsync
+from orchestration.files import fsync, replace_durably
 from orchestration.settings import Settings
 
 if TYPE_CHECKING:
@@ -260,9 +260,7 @@ class Registry(ConfigurableResource["Registry"]):
             fsync(folder / MODEL_FILE)
         building = folder / f"{RECORD_FILE}.building"
         building.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
-        fsync(building)
-        building.replace(folder / RECORD_FILE)
-        fsync(folder)
+        replace_durably(building, folder / RECORD_FILE)
         kept = sorted(path for path in folder.parent.iterdir() if path.is_dir() and path != folder)
         for old in kept[: max(0, len(kept) + 1 - self.keep_days)]:
             shutil.rmtree(old)
