@@ -5,7 +5,7 @@ RUN := $(BIN)/python -m orchestration
 
 export SOURCE INPUT AS_OF
 
-.PHONY: help setup refresh test exhaust dev sql rollback models tune bench manifest lint lock
+.PHONY: help setup refresh test exhaust dev sql profile backfill rollback models tune bench manifest lint lock
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -32,6 +32,12 @@ dev: setup ## the Dagster UI with schedule and daemon, on loopback
 
 sql: setup ## a read-only SQL shell on the published marts (Q="select …" for one query)
 	@$(RUN) sql "$(Q)"
+
+backfill: setup ## past days for the history, oldest first (FROM=2017-07-01 TO=2017-12-16 EVERY=28)
+	@$(RUN) backfill $(FROM) $(TO) $(EVERY)
+
+profile: setup ## one customer's portrait (CUSTOMER=)
+	@$(RUN) profile "$(CUSTOMER)"
 
 rollback: setup ## the previous published version is current again (TO= another one)
 	@$(RUN) rollback $(TO)

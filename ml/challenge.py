@@ -183,8 +183,10 @@ def _times_to_test(specification: Specification, frame: pd.DataFrame, as_of: Mom
 
 
 def _last_day(specification: Specification, frame: pd.DataFrame, times: list[Moment]) -> pd.Timestamp:
-    tested = frame[days(frame, str(specification.time_column)).isin([pd.Timestamp(time) for time in times])]
-    return pd.Timestamp(closes_at(specification, tested).max()) - pd.Timedelta(days=1)
+    """Of the rows tested: others may begin on the same day and end later."""
+    tested = days(frame, str(specification.time_column)).isin([pd.Timestamp(time) for time in times])
+    rows = frame[tested & labels_of(specification, frame).notna()]
+    return pd.Timestamp(closes_at(specification, rows).max()) - pd.Timedelta(days=1)
 
 
 def _performance(

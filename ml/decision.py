@@ -17,11 +17,18 @@ class Decision:
         promote: It becomes the champion.
         reasons: Why, a sentence each: all that speaks against it, or what speaks for it.
         scores: Who scores from now on; nobody where a challenger failed that had no champion before it: NULL scores.
+        challenged: Whether there was a challenger, or should have been; False where the champion is kept on purpose.
     """
 
     promote: bool
     reasons: tuple[str, ...]
     scores: Literal["challenger", "champion", "nobody"]
+    challenged: bool = True
+
+
+def champion_kept(*reasons: str) -> Decision:
+    """The decision where nothing asks for a challenger."""
+    return Decision(False, (*reasons, "the champion is kept"), "champion", challenged=False)
 
 
 def without_challenger(*against: str, has_champion: bool) -> Decision:

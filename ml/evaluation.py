@@ -175,7 +175,7 @@ def _chunks(rows: int, draws: int) -> Iterator[int]:
         yield min(step, draws - done)
 
 
-def _weights(rows: int, groups: Any | None, draws: int, seed: int) -> Iterator[Matrix]:
+def bootstrap_weights(rows: int, groups: Any | None, draws: int, seed: int) -> Iterator[Matrix]:
     """How often each row is in each bootstrap sample, shape (draws of a chunk, rows); groups as a whole."""
     generator = np.random.default_rng(seed)
     codes = np.arange(rows) if groups is None else np.asarray(pd.factorize(np.asarray(groups), sort=True)[0])
@@ -274,7 +274,7 @@ def measure(
     if both and draws:
         samples: dict[str, list[Matrix]] = {name: [] for name in METRICS}
         weighted = _Weighted(y, p)
-        for weights in _weights(len(y), groups, draws, seed):
+        for weights in bootstrap_weights(len(y), groups, draws, seed):
             for name, values in weighted(weights).items():
                 samples[name].append(values)
         tails = [(1 - level) / 2, (1 + level) / 2]
@@ -339,7 +339,7 @@ def paired_difference(
     def advantage(weights: Matrix) -> Matrix:
         return sign * (one(weights)[metric] - other(weights)[metric])
 
-    found = np.concatenate([advantage(weights) for weights in _weights(len(y), groups, draws, seed)])
+    found = np.concatenate([advantage(weights) for weights in bootstrap_weights(len(y), groups, draws, seed)])
     lower, upper = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(advantage(np.ones((1, len(y))))[0]), float(lower), float(upper))
 

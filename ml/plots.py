@@ -1,4 +1,4 @@
-"""Pictures of a model as PNG bytes: calibration beside lift by decile, and importance.
+"""Pictures as PNG bytes: calibration beside lift by decile, importance, and how customers move between labels.
 
 matplotlib is imported when one is drawn.
 """
@@ -11,6 +11,7 @@ from ml.evaluation import Metrics
 from ml.specification import Specification, spoken
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 OURS, THEIRS = "#1f5fa8", "#8a8f98"
@@ -71,4 +72,36 @@ def importance(title: str, specification: Specification, shares: Mapping[str, fl
     axes.invert_yaxis()
     axes.set(xlabel="share in the contributions to the score", title=title)
     axes.spines[["top", "right"]].set_visible(False)
+    return to_png(figure)
+
+
+def transitions(title: str, moves: Mapping[str, "pd.DataFrame"]) -> bytes:
+    """A heat map per classification: of the customers with a label (row), the share that has each label now. PNG.
+
+    Args:
+        title: Of the picture.
+        moves: By classification the columns `from_label`, `to_label` and `customers`.
+    """
+    height = 1 + max(2.6, 0.42 * max(part["from_label"].nunique() for part in moves.values()))
+    figure = new_figure(15, height * ((len(moves) + 1) // 2))
+    grid = figure.subplots((len(moves) + 1) // 2, 2, squeeze=False).ravel()
+    for axes in grid[len(moves) :]:
+        axes.set_visible(False)
+    for axes, (classification, part) in zip(grid, moves.items(), strict=False):
+        counts = part.pivot_table(
+            index="from_label", columns="to_label", values="customers", aggfunc="sum", fill_value=0
+        )
+        labels = sorted({*counts.index, *counts.columns}, key=str)
+        counts = counts.reindex(index=labels, columns=labels, fill_value=0)
+        totals = counts.sum(axis=1)
+        shares = counts.div(totals.where(totals > 0, 1), axis=0).to_numpy(dtype=float)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for row, column in zip(*shares.nonzero(), strict=True):
+            colour = "white" if shares[row, column] > 0.6 else "black"
+            axes.text(column, row, f"{shares[row, column]:.0%}", ha="center", va="center", fontsize=8, color=colour)
+        stayed = float(sum(counts.loc[label, label] for label in labels)) / float(totals.sum())
+        axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize=8)
+        axes.set_yticks(range(len(labels)), [f"{label} ({total:,})" for label, total in totals.items()], fontsize=8)
+        axes.set_title(f"{classification}: {1 - stayed:.1%} of {totals.sum():,} customers changed", fontsize=10)
+    figure.suptitle(title)
     return to_png(figure)

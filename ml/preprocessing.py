@@ -24,7 +24,12 @@ NORMAL_SCORE_LIMIT = 3.0
 QUANTILE_SAMPLE = 20_000
 
 
-def _numbers(frame: pd.DataFrame, column: str, what: str) -> Matrix:
+def finite_numbers(frame: pd.DataFrame, column: str, what: str) -> Matrix:
+    """A column as floats, NULL as NaN.
+
+    Raises:
+        ValueError: It is infinite somewhere, or holds something that is no number.
+    """
     values = frame[column]
     if types.is_datetime64_any_dtype(values.dtype) or isinstance(values.dtype, pd.CategoricalDtype):
         raise ValueError(
@@ -114,7 +119,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.column_levels_.append(None)
 
     def _number(self, frame: pd.DataFrame, feature: str) -> Matrix:
-        values = _numbers(frame, feature, self.specification.name)
+        values = finite_numbers(frame, feature, self.specification.name)
         return np.nan_to_num(values, nan=0.0) if feature in self.specification.zero_if_null else values
 
     def transform(self, frame: pd.DataFrame) -> Matrix:

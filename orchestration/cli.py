@@ -7,18 +7,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 
 from orchestration.dbt_project import DbtProjectError, prepare_manifest
 from orchestration.landing import LandingError, resolve_as_of
+from orchestration.portrait import UnknownCustomerError, portrait
 from orchestration.resources.publication import PublicationError, PublicationStore
 from orchestration.settings import MODELS, PROJECT_ROOT, Settings, SettingsError, load_settings
 from orchestration.sources import Source, load_source
 
-EXPECTED_ERRORS = (SettingsError, LandingError, DbtProjectError, PublicationError)
+EXPECTED_ERRORS = (SettingsError, LandingError, DbtProjectError, PublicationError, UnknownCustomerError)
 
 
 def prepare(settings: Settings, source: Source) -> None:
@@ -51,6 +52,31 @@ def refresh(settings: Settings, source: Source) -> int:
             print(failure, file=sys.stderr)
         return 1
     show_publication(settings, source, as_of_date)
+    return 0
+
+
+def backfill(settings: Settings, source: Source, first: date, last: date, every: int) -> int:
+    """Refreshes past days, oldest first, then the newest day again, so that it follows them."""
+    if every < 1 or first > last:
+        raise SettingsError(
+            f"from {first} to {last} every {every} days there is no day; give FROM= not after TO=, EVERY= of 1 or more"
+        )
+    days = [first + timedelta(days=step) for step in range(0, (last - first).days + 1, every)]
+    published = _store(settings).current()
+    if published is not None and published.as_of_date > days[-1]:
+        days.append(published.as_of_date)
+    for day in days:
+        code = refresh(settings.model_copy(update={"as_of": day}), source)
+        if code != 0:
+            print(f"the backfill stopped at {day}; the days before it are in the history", file=sys.stderr)
+            return code
+    return 0
+
+
+def profile(settings: Settings, source: Source, customer_id: str) -> int:
+    """One customer's whole portrait, in words."""
+    with duckdb.connect(str(_store(settings).current_file()), read_only=True) as connection:
+        print(portrait(connection, customer_id))
     return 0
 
 
@@ -145,6 +171,13 @@ def dev(settings: Settings, source: Source) -> int:
     ).returncode
 
 
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day; give it as YYYY-MM-DD") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; its exit code says whether it did what it promises."""
     parser = argparse.ArgumentParser(prog="customer360", description="Customer 360: the daily refresh and its marts.")
@@ -159,11 +192,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tune_parser = commands.add_parser("tune", help=(tune.__doc__ or "").splitlines()[0])
     tune_parser.add_argument("model")
     tune_parser.add_argument("trials", nargs="?", type=int, default=30)
+    backfill_parser = commands.add_parser("backfill", help=(backfill.__doc__ or "").splitlines()[0])
+    for name in ("first", "last"):
+        backfill_parser.add_argument(name, type=_day)
+    backfill_parser.add_argument("every", nargs="?", type=int, default=28)
+    profile_parser = commands.add_parser("profile", help=(profile.__doc__ or "").splitlines()[0])
+    profile_parser.add_argument("customer_id")
     options = parser.parse_args(arguments)
 
     run: dict[str, Callable[[Settings, Source], int]] = {
         **plain,
         "tune": lambda settings, source: tune(settings, source, options.model, options.trials),
+        "backfill": lambda settings, source: backfill(settings, source, options.first, options.last, options.every),
+        "profile": lambda settings, source: profile(settings, source, options.customer_id),
         "sql": lambda settings, source: sql(settings, source, options.query or None),
         "rollback": lambda settings, source: rollback(settings, source, options.to or None),
     }

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ml.decision import Challenge
     from ml.forecast import DemandModel
     from ml.propensity import PropensityModel
+    from ml.segments import SegmentModel
     from ml.specification import Specification
+    from ml.value import ValueModel
+    from ml.value_specification import ValueSpecification
 
 # Rows that are in memory at a time while scoring; DuckDB gives them in vectors of 2,048.
 BATCH_VECTORS = 25
@@ -68,6 +71,14 @@ def _propensity(registered: RegisteredModel | None, threads: int) -> "Propensity
     from ml.propensity import PropensityModel
 
     return PropensityModel.from_text(registered.content, registered.sha256, threads)
+
+
+def _frames(connection: duckdb.DuckDBPyConnection, query: str, day: date) -> Iterator["pd.DataFrame"]:
+    """The rows of a query about a day in batches, so that memory does not grow with the customers."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, {"day": day})
+        while not (frame := cursor.fetch_df_chunk(BATCH_VECTORS)).empty:
+            yield frame
 
 
 def _distinct(*columns: str | None) -> str:
@@ -132,21 +143,19 @@ class ChurnModel(PropensityTask):
     def score(
         self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
     ) -> Iterator["pd.DataFrame"]:
-        """See `Model`. Rows come from the warehouse in batches, so that memory does not grow with the customers."""
+        """See `Model`."""
         model, columns = _propensity(scorer, self.threads), "customer_id"
         if model is not None:
             spec = model.specification
             columns = _distinct(*spec.identity, *(spec.features or ()), spec.activity_column)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"select {columns}"
-                " from features.customer_features inner join features.customer_labels using (customer_id, as_of_date)"
-                " where as_of_date = $day and is_eligible_for_churn",
-                {"day": day},
-            )
-            while not (frame := cursor.fetch_df_chunk(BATCH_VECTORS)).empty:
-                scored = [frame] if model is None else model.predict_batches([frame], REASONS)
-                yield from (rows.drop(columns="as_of_date", errors="ignore") for rows in scored)
+        query = (
+            f"select {columns}"
+            " from features.customer_features inner join features.customer_labels using (customer_id, as_of_date)"
+            " where as_of_date = $day and is_eligible_for_churn"
+        )
+        for frame in _frames(connection, query, day):
+            scored = [frame] if model is None else model.predict_batches([frame], REASONS)
+            yield from (rows.drop(columns="as_of_date", errors="ignore") for rows in scored)
 
 
 @dataclass(frozen=True)
@@ -269,11 +278,119 @@ def _demand(registered: RegisteredModel | None) -> "DemandModel | None":
     return DemandModel.from_text(registered.content, registered.sha256)
 
 
+@dataclass(frozen=True)
+class CustomerValue:
+    """Customers on the grid of cut-offs teach; all who have ordered are told their value."""
+
+    threads: int
+
+    name: ClassVar[str] = "value"
+    description: ClassVar[str] = "Net sales that a customer will bring in the coming window; who will be a key account."
+    reads: ClassVar[tuple[str, ...]] = (
+        "features.customer_features",
+        "features.customer_value_labels",
+        "features.feature_cut_offs",
+    )
+
+    def specification(self) -> "ValueSpecification":
+        """With the window and the share that the labels are made with."""
+        from ml.value_specification import value_specification
+
+        return value_specification(thresholds()["value_window_days"], thresholds()["key_account_sales_share"])
+
+    def examples(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
+        """Rows of earlier cut-offs, labelled where the window is closed, and those of the day, which tell the level."""
+        columns = _distinct(*self.specification().columns)
+        return connection.execute(
+            f"select {columns} from features.customer_features"
+            " inner join features.customer_value_labels using (customer_id, as_of_date)"
+            " inner join features.feature_cut_offs using (as_of_date)"
+            " where (is_on_grid and as_of_date < $day) or as_of_date = $day",
+            {"day": day},
+        ).df()
+
+    def challenge(
+        self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
+    ) -> "Challenge":
+        """See `Model`."""
+        from ml.value_challenge import challenge_value
+
+        held, frame = _value(champion, self.threads), self.examples(connection, day)
+        return challenge_value(self.specification(), frame, day, held, self.threads)
+
+    def score(
+        self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
+    ) -> Iterator["pd.DataFrame"]:
+        """See `Model`."""
+        model, columns = _value(scorer, self.threads), "customer_id"
+        if model is not None:
+            columns = _distinct(*model.specification.identity, *model.specification.features)
+        query = f"select {columns} from features.customer_features where as_of_date = $day"
+        for frame in _frames(connection, query, day):
+            yield (frame if model is None else model.predict(frame)).drop(columns="as_of_date", errors="ignore")
+
+
+def _value(registered: RegisteredModel | None, threads: int) -> "ValueModel | None":
+    if registered is None:
+        return None
+    from ml.value import ValueModel
+
+    return ValueModel.from_text(registered.content, registered.sha256, threads)
+
+
+@dataclass(frozen=True)
+class CustomerSegments:
+    """The customers of the day fall into segments, which stay until drift asks for others."""
+
+    name: ClassVar[str] = "segments"
+    description: ClassVar[str] = "Segments of customers who behave alike, the same from day to day."
+    reads: ClassVar[tuple[str, ...]] = ("features.customer_features",)
+
+    def challenge(
+        self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
+    ) -> "Challenge":
+        """See `Model`."""
+        from ml.segment_challenge import challenge_segments
+        from ml.segments import SegmentSpecification
+
+        spec = SegmentSpecification()
+        columns = _distinct(*spec.keys, spec.time_column, *spec.features)
+        query = f"select {columns} from features.customer_features where as_of_date = $day"
+        return challenge_segments(spec, connection.execute(query, {"day": day}).df(), day, _segments(champion))
+
+    def score(
+        self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
+    ) -> Iterator["pd.DataFrame"]:
+        """See `Model`."""
+        model, columns = _segments(scorer), "customer_id"
+        if model is not None:
+            columns = _distinct(*model.specification.keys, *model.specification.features)
+        query = f"select {columns} from features.customer_features where as_of_date = $day"
+        for frame in _frames(connection, query, day):
+            yield frame if model is None else model.predict(frame)
+
+
+def _segments(registered: RegisteredModel | None) -> "SegmentModel | None":
+    if registered is None:
+        return None
+    from ml.segments import SegmentModel
+
+    return SegmentModel.from_text(registered.content, registered.sha256)
+
+
 def models(settings: Settings) -> list[Model]:
     """The models, in the order in which they are trained."""
-    return [ChurnModel(settings.threads), ResponseModel(settings.threads), DemandForecast()]
+    threads = settings.threads
+    return [
+        ChurnModel(threads),
+        ResponseModel(threads),
+        DemandForecast(),
+        CustomerValue(threads),
+        CustomerSegments(),
+    ]
 
 
 def tunable(settings: Settings) -> dict[str, PropensityTask]:
     """The models whose parameters can be searched, by name."""
-    return {"churn": ChurnModel(settings.threads), "response": ResponseModel(settings.threads)}
+    threads = settings.threads
+    return {model.name: model for model in (ChurnModel(threads), ResponseModel(threads))}

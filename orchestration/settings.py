@@ -31,7 +31,7 @@ TELEMETRY_OFF = {
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
-MODELS = ("churn", "response", "demand")
+MODELS = ("churn", "response", "demand", "value", "segments")
 
 
 class SettingsError(ValueError):
@@ -119,6 +119,12 @@ class Settings(BaseSettings):
     )
     max_sales_change: Annotated[float, Field(gt=1)] = Field(
         3, description="Net sales of the newest week, times or divided by the median of eight weeks before."
+    )
+
+    max_class_change: Annotated[float, Field(gt=1)] = Field(
+        3,
+        description="Customers who change class, times the median of earlier pairs of days as far apart; more warn that"
+        " a model or a rule decays.",
     )
 
     @field_validator("models")

@@ -4,7 +4,6 @@ A refresh trains every model anew; `ml` decides whether the challenger may score
 and where there is none the scores are NULL.
 """
 
-import base64
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ from orchestration.checks.dbt_tests import required_tests
 from orchestration.checks.features import features_suites, read_profiles
 from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
 from orchestration.checks.scores import GATE, SUITES, profile_scores
-from orchestration.markdown import markdown_table
+from orchestration.markdown import markdown_picture, markdown_table
 from orchestration.models import Model, models
 from orchestration.partitions import partition_day
 from orchestration.policies import OWNERS, WAREHOUSE_POOL
@@ -47,7 +46,10 @@ if TYPE_CHECKING:
 
     from ml.decision import Challenge
 
-SHOWN_METRICS = ("roc_auc", "average_precision", "ece", "brier", "lift_10", "wape", "mase", "bias", "coverage_80")
+SHOWN_METRICS = (
+    *("roc_auc", "average_precision", "r_precision", "ece", "brier", "lift_10"),
+    *("wape", "mase", "bias", "coverage_80", "spearman", "normalised_gini"),
+)
 
 
 def _incumbent(registry: Registry, model: Model, day: date, log: Callable[[str], None]) -> RegisteredModel | None:
@@ -57,10 +59,6 @@ def _incumbent(registry: Registry, model: Model, day: date, log: Callable[[str],
     except (RegistryError, ArtefactError) as error:
         log(f"{model.name}: {error}. What scored last is taken from the copy beside the warehouse")
         return registry.last_scorer(model.name, before=day)
-
-
-def _picture(png: bytes) -> MetadataValue[Any]:
-    return MetadataValue.md(f"![picture](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def _beside_baselines(performance: "pd.DataFrame") -> MetadataValue[Any]:
@@ -180,7 +178,12 @@ def _train(
         model=model.name, version=[versions.get(name, name) for name in challenge.performance["name"]]
     ).drop(columns="name")
     result = CheckResult(
-        GATE, f"{model.name}_challenger_is_promoted", f"models.{model.name}", decision.promote, "warn", message=said
+        GATE,
+        f"{model.name}_challenger_is_promoted",
+        f"models.{model.name}",
+        decision.promote or not decision.challenged,
+        "warn",
+        message=said,
     )
     with warehouse.connect() as connection:
         write_scores(connection, "performance", model.name, day, [performance], settings.scores_dir)
@@ -191,10 +194,12 @@ def _train(
         "version": scorer.version if scorer else "none",
         "gate": MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
     }
-    if challenge.artefact is not None:
+    if challenge.performance["metric"].isin(SHOWN_METRICS).any():
         metadata["measured"] = _beside_baselines(challenge.performance)
+    if challenge.card:
         metadata["model_card"] = MetadataValue.md(challenge.card)
-    return MaterializeResult(metadata=metadata | {name: _picture(png) for name, png in challenge.pictures.items()})
+    metadata |= {name: markdown_picture(png) for name, png in challenge.pictures.items()}
+    return MaterializeResult(metadata=metadata)
 
 
 def _metrics(performance: "pd.DataFrame") -> dict[str, float]:

@@ -14,10 +14,11 @@ from dagster import (
 )
 
 from orchestration.assets.warehouse import raw_hashes, relation_key
-from orchestration.checks import marts, scores
+from orchestration.checks import scores
 from orchestration.checks.dbt_tests import relation_name, required_tests
 from orchestration.checks.features import features_suites
 from orchestration.checks.landing import landing_suites
+from orchestration.checks.marts import marts_suites
 from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
 from orchestration.markdown import markdown_table
 from orchestration.partitions import partition_day
@@ -42,8 +43,10 @@ def published_tables(manifest: Mapping[str, Any]) -> list[str]:
 def required_checks(settings: Settings, source: Source, manifest: Mapping[str, Any]) -> set[tuple[str, str]]:
     """Every check that must have passed before publication, as (check_name, table_name): the catalogue of the gates."""
     landing = [suite for table in source.tables for suite in landing_suites(source, table, settings)]
-    suites = (*landing, *features_suites(settings), *(scores.SUITES[model] for model in MODELS), *marts.SUITES)
-    return required_tests(manifest) | {(name, suite.table_name) for suite in suites for name in suite.check_names}
+    of_scores = [scores.SUITES[model] for model in MODELS]
+    suites = (*landing, *features_suites(settings), *of_scores, *marts_suites(settings))
+    blocking = [suite for suite in suites if suite.severity == "error"]
+    return required_tests(manifest) | {(name, suite.table_name) for suite in blocking for name in suite.check_names}
 
 
 def publish_marts(

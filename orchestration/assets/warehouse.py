@@ -26,13 +26,14 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
 from orchestration.checks.asset_checks import asset_check_result, is_asked
 from orchestration.checks.dbt_tests import data_tests, relation_name, test_results
-from orchestration.checks.marts import SUITES, read_frame
+from orchestration.checks.marts import marts_suites, read_frame
 from orchestration.checks.records import record, relation_contents
 from orchestration.content_hash import TableContent
 from orchestration.dbt_project import dbt_vars, run_folder
 from orchestration.landing import in_force, raw_content_hash, read_ledger
-from orchestration.markdown import markdown_table
+from orchestration.markdown import markdown_picture, markdown_table
 from orchestration.partitions import partition_day
+from orchestration.pictures import PICTURES
 from orchestration.policies import WAREHOUSE_POOL
 from orchestration.resources.dbt import Dbt
 from orchestration.resources.warehouse import Warehouse
@@ -122,7 +123,7 @@ def _with_content(
     connection: duckdb.DuckDBPyConnection,
     contents: Mapping[str, TableContent],
 ) -> Output[Any]:
-    """A table's output with its rows, and a preview of what is published anyway."""
+    """A table's output with its rows, and a preview and picture of what is published anyway."""
     relation = ".".join(context.asset_key_for_output(output.output_name).path)
     metadata: dict[str, Any] = {**output.metadata}
     content = contents.get(relation)
@@ -131,6 +132,9 @@ def _with_content(
     if relation.startswith("marts."):
         preview = connection.execute(f"select * from {relation} limit 5")
         metadata["preview"] = markdown_table([name for name, *_ in preview.description or ()], preview.fetchall())
+    if relation in PICTURES:
+        png = PICTURES[relation](connection)
+        metadata |= {} if png is None else {"picture": markdown_picture(png)}
     return output.with_metadata(metadata)
 
 
@@ -147,6 +151,7 @@ def build_warehouse(
 ) -> tuple[AssetsDefinition, AssetsDefinition, AssetChecksDefinition]:
     """The assets of dbt, and the suites on the marts."""
     translator = Translator(partitions)
+    suites = marts_suites(settings)
 
     @dbt_assets(
         name="warehouse",
@@ -178,9 +183,9 @@ def build_warehouse(
                 asset=relation_key(suite.table_name),
                 description="Rows that make sense, by Great Expectations.",
                 metadata={"rules": MetadataValue.md("\n".join(f"- {name}" for name in suite.check_names))},
-                blocking=True,
+                blocking=suite.severity == "error",
             )
-            for suite in SUITES
+            for suite in suites
         ],
         can_subset=True,
         pool=WAREHOUSE_POOL,
@@ -189,7 +194,7 @@ def build_warehouse(
         """Great Expectations on the marts: blocks publication."""
         as_of_date = partition_day(context.partition_key) if context.has_partition_key else None
         with warehouse.connect() as connection:
-            for suite in SUITES:
+            for suite in suites:
                 if not is_asked(context, relation_key(suite.table_name)):
                     continue
                 content = relation_contents(connection, [suite.table_name], {})[suite.table_name]

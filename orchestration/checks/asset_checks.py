@@ -30,10 +30,10 @@ def asset_check_result(
         for result in results
     ]
     return AssetCheckResult(
-        passed=not any(result.blocks for result in results),
+        passed=not broken,
         asset_key=asset_key,
         check_name=check_name,
-        severity=AssetCheckSeverity.ERROR,
+        severity=AssetCheckSeverity.ERROR if any(result.blocks for result in results) else AssetCheckSeverity.WARN,
         description="\n".join(broken) or None,
         metadata={
             "rules": markdown_table(("rule", "result", "unexpected rows", "found, and what to do"), rows),

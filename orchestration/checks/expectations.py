@@ -59,6 +59,7 @@ class Suite:
         remedy: What to do when a rule is broken.
         rules: The rules; the guards come by themselves.
         may_be_empty: Columns that may be all NULL.
+        severity: "error" blocks, "warn" reports.
 
     Raises:
         ValueError: There are no rules, or two of one name: such a suite could not fail as it should.
@@ -71,6 +72,7 @@ class Suite:
     remedy: str
     rules: Sequence[Rule]
     may_be_empty: Sequence[str] = field(default=())
+    severity: str = "error"
 
     def __post_init__(self) -> None:
         if not self.rules:
@@ -92,6 +94,7 @@ class Suite:
                 check_name=f"{self.name}_{name}",
                 table_name=self.table_name,
                 passed=problem is None,
+                severity=self.severity,
                 row_count=len(frame),
                 unexpected_rows=unexpected_rows,
                 message=None if problem is None else f"{problem}. {self.remedy}",

@@ -178,6 +178,8 @@ def features_suites(settings: Settings) -> tuple[Suite, Suite]:
                 settings.max_sales_change,
             ),
         ),
+        # Nothing is usual in the first week.
+        may_be_empty=("usual",),
     )
     return customers, weeks
 

@@ -30,7 +30,19 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 MODEL_FILE, CARD_FILE, RECORD_FILE = "model.json", "card.md", "record.json"
 UNREGISTERED = "unregistered"
-HEADLINE_METRICS = ("roc_auc", "average_precision", "lift_10", "ece", "wape", "mase", "coverage_80")
+HEADLINE_METRICS = (
+    "roc_auc",
+    "average_precision",
+    "lift_10",
+    "ece",
+    "wape",
+    "mase",
+    "spearman",
+    "normalised_gini",
+    "silhouette",
+    "stability",
+    "coverage_80",
+)
 
 
 class RegistryError(Exception):

@@ -32,8 +32,18 @@ from ml.forecast_history import LEVELS
 from ml.forecast_specification import BASELINES, ForecastSpecification
 from ml.propensity import Backtest, PropensityModel, backtest
 from ml.specification import Moment, Scores, Specification, days, eligible, known_at
+from ml.value_challenge import CHALLENGER, backtest_value
+from ml.value_specification import ValueSpecification, closed_rows
 from orchestration.markdown import markdown_table
-from orchestration.models import BATCH_VECTORS, REASONS, ChurnModel, DemandForecast, ResponseModel, tunable
+from orchestration.models import (
+    BATCH_VECTORS,
+    REASONS,
+    ChurnModel,
+    CustomerValue,
+    DemandForecast,
+    ResponseModel,
+    tunable,
+)
 from orchestration.resources.registry import RegisteredModel
 from orchestration.settings import Settings, load_settings
 from tests.benchmarks.refresh import REPEATS, Measured, measure
@@ -46,6 +56,7 @@ CHURN_CUT_OFFS = (
 )
 # fmt: on
 RESPONSE_FROM = "2017-10-01"
+VALUE_CUT_OFFS = ("2017-07-16", "2017-08-06", "2017-08-27", "2017-09-17", "2017-10-08")
 ORIGINS = 10
 LARGEST = 15
 
@@ -84,6 +95,7 @@ def accuracy(refreshed: Refreshed) -> None:
     churn_accuracy(refreshed)
     response_accuracy(refreshed)
     demand_accuracy(refreshed)
+    value_accuracy(refreshed)
 
 
 def plain_lightgbm(
@@ -253,6 +265,54 @@ def demand_row(name: str, level: str, tested: ForecastBacktest) -> tuple[str, ..
     advantage = tested.advantage(best, level)
     covered = (_text(ours.coverage.get(percent)) for percent in tested.specification.intervals)
     return name, *numbers, str(advantage or ""), _text(ours.bias), *covered
+
+
+def value_accuracy(refreshed: Refreshed) -> None:
+    """The newest cut-off with intervals, the mean of five, and who became a key account."""
+    model = CustomerValue(refreshed.settings.threads)
+    spec, frame = model.specification(), model.examples(refreshed.connection, refreshed.day)
+    tested = backtest_value(spec, frame, VALUE_CUT_OFFS, threads=model.threads)
+    plain = plain_value(spec, frame, tested.predictions)
+    tested = replace(tested, predictions=tested.predictions.assign(**{PLAIN: plain}), names=(*tested.names, PLAIN))
+    time = days(tested.predictions, spec.time_column)
+    by_cut_off = [
+        replace(tested, predictions=tested.predictions[time == day]) for day in pd.to_datetime(VALUE_CUT_OFFS)
+    ]
+    metrics = ("spearman", "normalised_gini", "bias", "coverage_80")
+    rows = []
+    for name in tested.names:
+        newest, all_of_it = by_cut_off[-1].metrics(name), [part.metrics(name, draws=0) for part in by_cut_off]
+        means = (f"{np.mean([found[metric].estimate for found in all_of_it]):.4f}" for metric in metrics[:3])
+        rows.append((MODEL if name == CHALLENGER else name, *(newest.get(metric, "") for metric in metrics), *means))
+    mean_of = (f"{metric.replace('_', ' ')}, mean of {len(VALUE_CUT_OFFS)}" for metric in metrics[:3])
+    show(
+        f"value of the next {spec.window_days} days at {VALUE_CUT_OFFS[-1]}",
+        ("", *(metric.replace("_", " ") for metric in metrics), *mean_of),
+        rows,
+    )
+    lists: dict[str, dict[str, str]] = {}
+    for name, metric, value, lower, upper in tested.key_accounts:
+        ends = "" if lower is None else f" [{lower:.4f}, {upper:.4f}]"
+        lists.setdefault(metric, {})[name] = f"{value:.4f}{ends}"
+    told = list(dict.fromkeys(name for found in lists.values() for name in found))
+    show(
+        f"who becomes a key account, the {len(VALUE_CUT_OFFS)} cut-offs together",
+        ("", *told),
+        [(metric, *(found.get(name, "") for name in told)) for metric, found in lists.items()],
+    )
+
+
+def plain_value(specification: ValueSpecification, frame: pd.DataFrame, tested: pd.DataFrame) -> Scores:
+    """Money by LightGBM with default parameters, trained anew for each cut-off on what was closed by then."""
+    rows = tested[list(specification.identity)].merge(frame, on=list(specification.identity), how="left")
+    settings = {"objective": "l2", "verbosity": -1, "deterministic": True, "force_row_wise": True}
+    scores, moments = np.full(len(rows), np.nan), days(rows, specification.time_column)
+    for cut_off in moments.unique():
+        there, known = (moments == cut_off).to_numpy(), closed_rows(specification, frame, cut_off)
+        label = known[specification.label].to_numpy(dtype=np.float64)
+        booster = lgb.train(settings, lgb.Dataset(_numbers(known, specification.features), label), PLAIN_ROUNDS)
+        scores[there] = booster.predict(_numbers(rows[there], specification.features))
+    return scores
 
 
 def _text(number: float | None) -> str:

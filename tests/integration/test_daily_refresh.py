@@ -9,6 +9,10 @@ from tests.pipeline import Home
 CONTRACT_TABLES = {
     "customer_360",
     "customer_360_history",
+    "segment_transitions",
+    "segment_profiles",
+    "business_rule_agreement",
+    "business_rule_differences",
     "label_definitions",
     "orders",
     "order_lines",

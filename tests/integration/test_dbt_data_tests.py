@@ -128,6 +128,41 @@ MUTANTS: dict[str, tuple[str, ...]] = {
         "update {table} set has_churned = true where not is_label_closed",
     ),
     "customer_labels_churned_means_no_order": ("update {table} set has_churned = not has_churned where has_churned",),
+    "customer_behaviours_shares_are_shares": tuple(
+        f"update {{table}} set {share} = {value} where rowid = 0"
+        for share in ("season_share", "discount_share", "new_product_share")
+        for value in (-0.01, 1.01)
+    ),
+    "customer_value_classes_margin_tells_profit": (
+        "update {table} set contribution_margin = 1, is_unprofitable = true where rowid = 0",
+        "update {table} set contribution_margin = 1 where rowid = 0",
+        "update {table} set is_unprofitable = false where rowid = 0",
+    ),
+    "customer_value_labels_are_there_where_the_window_is_closed": (
+        "update {table} set net_sales_value_window = null where is_label_closed",
+        "update {table} set becomes_key_account = null where is_label_closed",
+        "update {table} set net_sales_value_window = 1 where not is_label_closed",
+    ),
+    "business_rule_agreement_counts_add_up": ("update {table} set customers = customers + 1 where rowid = 0",),
+    "business_rule_differences_are_differences": (
+        "update {table} set is_by_rule = is_by_model",
+        "update {table} set is_by_rule = null",
+        "update {table} set is_by_model = null",
+    ),
+    "segment_transitions_look_back": ("update {table} set previous_as_of_date = as_of_date where rowid = 0",),
+    "customer_360_history_value_is_whole": tuple(
+        f"update {{table}} set {mutant} where rowid = 0"
+        for mutant in (
+            "predicted_clv = null",
+            "total_clv = null",
+            "segment_id = null",
+            "segment_label = null",
+            "predicted_clv_lower_80 = predicted_clv + 1",
+            "predicted_clv_upper_80 = predicted_clv - 1",
+            "key_account_probability = -0.1",
+            "key_account_probability = 1.1",
+        )
+    ),
     "feature_cut_offs_have_a_reason": (
         "update {table} set is_on_grid = false, is_campaign_start = false, is_refreshed_day = false where rowid = 0",
     ),
@@ -203,6 +238,10 @@ SCORED = (
     "insert into marts.model_performance by name select 'churn' as model, '1' as version, 'challenger' as role,"
     " 'hold_out' as split, date '2017-11-05' as split_start, date '2017-12-30' as split_end, 'roc_auc' as metric,"
     " 0.85 as value, 0.83 as lower, 0.87 as upper, date '2018-01-01' as as_of_date",
+    "insert into marts.business_rule_differences by name select 'at_risk' as comparison, customer_id, as_of_date,"
+    " true as is_by_rule, false as is_by_model from marts.customer_360 limit 1",
+    "update marts.customer_360_history set predicted_clv = 10, predicted_clv_lower_80 = 5, predicted_clv_upper_80 = 20,"
+    " total_clv = lifetime_net_sales + 10, key_account_probability = 0.1, segment_id = 1, segment_label = 'Often'",
     *(
         f"update marts.{table} set forecast = 100, lower_80 = 90, upper_80 = 110, lower_95 = 80, upper_95 = 120"
         for table in ("demand_forecast", "demand_forecast_history")

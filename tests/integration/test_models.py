@@ -88,6 +88,24 @@ def test_each_model_stands_beside_its_baselines_and_is_better(sample_home: Home)
             value("demand", "baseline", "wape", f"{level},%")
         )
     assert 0.7 <= value("demand", "challenger", "coverage_80", "department,%")[0] <= 0.9
+    assert value("value", "challenger", "normalised_gini")[0] > max(value("value", "baseline", "normalised_gini"))
+    assert abs(value("value", "challenger", "bias")[0]) < 0.05
+    assert 0.75 <= value("value", "challenger", "coverage_80")[0] <= 0.85
+    precisions = (
+        value("value", "challenger", "key_account_list_precision"),
+        value("value", "baseline", "key_account_list_precision"),
+    )
+    assert precisions[0][0] > max(precisions[1])
+    assert value("segments", "challenger", "stability")[0] >= 0.75
+    ((shuffled,),) = sample_home.query(
+        "select value from marts.model_performance where version = 'permuted_columns' and metric = 'silhouette'"
+    )
+    assert value("segments", "challenger", "silhouette")[0] > 2 * shuffled
+    ((names_of_candidates,),) = sample_home.query(
+        "select string_agg(distinct version order by version) from marts.model_performance"
+        " where model = 'segments' and role = 'baseline'"
+    )
+    assert all(f"{name}_" in names_of_candidates for name in ("k_means", "ward", "gaussian_mixture"))
     names = sample_home.query(
         "select model, string_agg(distinct version order by version) from marts.model_performance"
         " where role = 'baseline' group by model order by model"
@@ -96,6 +114,8 @@ def test_each_model_stands_beside_its_baselines_and_is_better(sample_home: Home)
         "churn": "all_feature_logistic,base_rate,recency,rfm_logistic",
         "response": "all_feature_logistic,base_rate,previous_response_rate,rfm_logistic",
         "demand": "auto_ets,auto_theta,naive,window_average",
+        "value": "bg_nbd,last_period",
+        "segments": names_of_candidates,
     }
 
 
@@ -107,14 +127,16 @@ def test_the_decisions_stand_among_the_data_quality_results(sample_home: Home) -
     assert [(name, passed, severity) for name, passed, severity, _ in rows] == [
         (f"{model}_challenger_is_promoted", True, "warn") for model in sorted(MODELS)
     ]
-    assert all("beyond noise" in message for *_, message in rows)
+    words = {"segments_challenger_is_promoted": "silhouette"}
+    assert all(words.get(name, "beyond noise") in message for name, *_, message in rows)
 
 
 def test_make_models_lists_champions_and_a_card_lies_beside_each(sample_home: Home) -> None:
     outcome = sample_home.run("models")
     assert outcome.returncode == 0, outcome.stderr
     lines = {line.split()[0]: line for line in outcome.stdout.splitlines() if line}
-    for model, metric in {"churn": "roc_auc 0.8", "response": "roc_auc 0.8", "demand": "wape 0."}.items():
+    measured = {"churn": "roc_auc 0.8", "response": "roc_auc 0.8", "demand": "wape 0.", "value": "spearman 0.8"}
+    for model, metric in (measured | {"segments": "silhouette 0.1"}).items():
         assert "challenger  1 " in lines[model] and "2018-01-01" in lines[model] and metric in lines[model]
         folder = sample_home.settings.models_dir / model / "2018-01-01"
         card = (folder / "card.md").read_text()
@@ -258,17 +280,43 @@ def test_a_challenger_that_fails_without_a_champion_means_no_scores(home: Home, 
     assert rows > 0 and scores == 0
 
 
-def forget_content(home: Home) -> None:
+def forget_content(home: Home, table: str = "features.campaign_member_features") -> None:
     """As if every check on the features had passed on what they now are."""
     from orchestration.checks.records import relation_contents
 
     with duckdb.connect(str(home.settings.warehouse_path)) as connection:
-        content = relation_contents(connection, ["features.campaign_member_features"], {})
+        content = relation_contents(connection, [table], {})
         (content_hash,) = {found.content_hash for found in content.values()}
         connection.execute(
-            "update control.check_results set content_hash = ? where table_name = 'features.campaign_member_features'",
-            [content_hash],
+            "update control.check_results set content_hash = ? where table_name = ?", [content_hash, table]
         )
+
+
+def test_segments_stay_while_nothing_drifts(home: Home, parts: Parts) -> None:
+    """The next day's customers do as they did: the champion is kept, on purpose, and nobody changes segment."""
+    execute(
+        home, "update features.customer_features set as_of_date = date '2018-01-02' where as_of_date = '2018-01-01'"
+    )
+    forget_content(home, "features.customer_features")
+    steps = Parts(home, models="segments", day=NEXT).run(op_selection=["models__segments", "scores__segments"])
+    assert steps == {"models__segments": "", "scores__segments": ""}
+    record = registry_of(home.settings).record_of("segments", NEXT)
+    assert (record.scores, record.version) == ("champion", "1")
+    assert record.reasons[-1] == "the champion is kept" and "allowed is" in record.reasons[0]
+    assert execute(
+        home,
+        "select passed from control.check_results where check_name = 'segments_challenger_is_promoted'"
+        " order by result_id desc limit 1",
+    ) == [(True,)]
+    assert execute(
+        home,
+        "select count(*), count_if(now.segment_id = before.segment_id and now.segment_label = before.segment_label)"
+        " from scores.segments as now inner join marts.customer_360 as before using (customer_id)"
+        " where now.refresh_date = date '2018-01-02'",
+    ) == [(2_469, 2_469)]
+    assert execute(
+        home, "select value from scores.performance where metric = 'changed_same_behaviour' and version = '1'"
+    ) == [(0.0,)]
 
 
 def test_features_that_no_gate_has_seen_teach_nothing(home: Home, parts: Parts) -> None:

@@ -268,10 +268,15 @@ def test_an_old_day_rebuilt_from_rearranged_rows_gives_that_day_and_leaves_the_n
     assert outcome.returncode == 0, outcome.stderr
     assert f"{DAY} was rebuilt in the history" in outcome.stdout
     newest, rebuilt = current_hashes(small_home), current_hashes(home)
-    for history in ("customer_360_history", "demand_forecast_history"):
+    for history in ("customer_360_history", "segment_transitions", "demand_forecast_history"):
         assert rebuilt.pop(history) != newest.pop(history)
     assert rebuilt == newest
 
     history = "from marts.customer_360_history where as_of_date {} order by all"
     assert home.query(history.format(f"= '{DAY}'")) == past.query(history.format(f"= '{DAY}'"))
     assert home.query(history.format(f"!= '{DAY}'")) == small_home.query(history.format("is not null"))
+    # The newest day follows the rebuilt one now.
+    newest_day = str(home.query("select max(as_of_date) from marts.customer_360_history")[0][0])
+    assert home.query(
+        "select distinct as_of_date::varchar, previous_as_of_date::varchar from marts.segment_transitions order by 1"
+    ) == [(str(DAY), None), (newest_day, str(DAY))]

@@ -97,6 +97,7 @@ def test_great_expectations_is_imported_within_checks_only() -> None:
 
 def test_plain_modules_know_nothing_of_dagster() -> None:
     plain = ["settings", "sources", "landing", "files", "content_hash", "dbt_project", "scores", "models"]
+    plain += ["portrait", "pictures"]
     plain += ["resources/publication"]
     plain += ["checks/records", "checks/expectations", "checks/landing", "checks/features", "checks/scores"]
     plain += ["checks/marts", "checks/dbt_tests"]
@@ -123,29 +124,51 @@ def test_imports_run_from_orchestration_to_ml_and_nothing_pickles() -> None:
     assert offenders == []
 
 
+# Where the CASE expression of each classification stands.
+GIVEN_BY = {
+    "rfm_segment": "features/customer_classes.sql",
+    "lifecycle_stage": "features/customer_classes.sql",
+    "purchase_pattern": "features/customer_behaviour_classes.sql",
+    "needs_type": "features/customer_behaviour_classes.sql",
+    "loyalty_tier": "features/customer_behaviour_classes.sql",
+    "key_account_driver": "features/customer_value_classes.sql",
+    "household_type": "core/core_customers.sql",
+    "value_tier": "marts/customer_360_history.sql",
+    "churn_risk_tier": "marts/customer_360_history.sql",
+}
+YES_OR_NO = ("is_key_account", "is_unprofitable")
+
+
 def test_every_label_is_defined_and_every_definition_can_be_given() -> None:
     """The dictionary against the rules that give the labels: the CASE expressions, the grid and the accepted values."""
     definitions = (MODELS / "marts" / "label_definitions.sql").read_text(encoding="utf-8")
     defined: dict[str, set[str]] = {}
-    given_by = r"\(\s*'(rfm_segment|lifecycle_stage|churn_risk_tier)', '(\w+)'"
-    for classification, label in re.findall(given_by, definitions):
+    for classification, label in re.findall(r"^    \(\s*'(\w+)', '(\w+)'", definitions, flags=re.MULTILINE):
         defined.setdefault(classification, set()).add(label)
 
-    classes = (MODELS / "features" / "customer_classes.sql").read_text(encoding="utf-8")
+    given: dict[str, set[str]] = {classification: {"true", "false"} for classification in YES_OR_NO}
+    for classification, path in GIVEN_BY.items():
+        sql = (MODELS / path).read_text(encoding="utf-8")
+        (rules,) = re.findall(rf"case\n((?:(?!case\n).)*?)end as {classification}\b", sql, flags=re.DOTALL)
+        given[classification] = set(re.findall(r"(?:then|else) '(\w+)'", rules))
     grid = (DBT_PROJECT_DIR / "seeds" / "rfm_grid.csv").read_text(encoding="utf-8").split()[1:]
-    history = (MODELS / "marts" / "customer_360_history.sql").read_text(encoding="utf-8")
-    (tiers,) = re.findall(r"case\n(.*?)end as churn_risk_tier", history, flags=re.DOTALL)
-    segments, stages = re.findall(r"case\n(.*?)end as (?:rfm_segment|lifecycle_stage)", classes, flags=re.DOTALL)
-    given = {
-        "rfm_segment": set(re.findall(r"(?:then|else) '(\w+)'", segments)) | {row.split(",")[2] for row in grid},
-        "lifecycle_stage": set(re.findall(r"(?:then|else) '(\w+)'", stages)),
-        "churn_risk_tier": set(re.findall(r"(?:then|else) '(\w+)'", tiers)),
-    }
+    given["rfm_segment"] |= {row.split(",")[2] for row in grid}
     assert defined == given
 
-    described = _described()
-    for model in ("customer_classes", "customer_360"):
+    described, tested = _described(), set()
+    for model in (*{Path(path).stem for path in GIVEN_BY.values()}, "customer_360"):
         for column in described[model]["columns"]:
-            if column["name"] in defined:
-                (test,) = column["data_tests"]
-                assert set(test["accepted_values"]["arguments"]["values"]) == defined[column["name"]], model
+            if column["name"] in defined and column["data_type"] == "varchar":
+                for test in column.get("data_tests", []):
+                    tested.add(column["name"])
+                    assert set(test["accepted_values"]["arguments"]["values"]) == defined[column["name"]], model
+    assert tested == set(GIVEN_BY)
+
+
+def test_every_classification_of_customer_360_is_in_the_dictionary() -> None:
+    """A column of customer_360 that names the dictionary, and no other, is defined by it."""
+    definitions = (MODELS / "marts" / "label_definitions.sql").read_text(encoding="utf-8")
+    columns = {column["name"]: column["description"] for column in _described()["customer_360"]["columns"]}
+    named = {name for name, description in columns.items() if "label_definitions" in description}
+    assert named == set(GIVEN_BY) | {"is_key_account"}
+    assert all(f"'{name}', '" in definitions for name in named)

@@ -12,10 +12,13 @@ from dagster import AssetCheckExecutionContext, AssetCheckSeverity, AssetKey
 from orchestration.checks import expectations
 from orchestration.checks.asset_checks import asset_check_result
 from orchestration.checks.expectations import GUARDS, Rule, Suite
-from orchestration.checks.marts import CUSTOMER_360, KPI_DAILY, SUITES
+from orchestration.checks.marts import CUSTOMER_360, KPI_DAILY, marts_suites
 from orchestration.checks.records import CheckResult
+from orchestration.settings import load_settings
 
 CANARY = "CANARY-7f3a"
+SUITES = marts_suites(load_settings())
+CLASS_CHANGES = SUITES[-1]
 HASH = "content"
 
 
@@ -207,6 +210,9 @@ def customers() -> pd.DataFrame:
         m_score=[np.nan, 1, 3, 4, 5, 2],
         rfm_segment=["prospects", "new", "active", "loyal", "champions", "dormant"],
         lifecycle_stage=["prospect", "new", "mature", "growing", "mature", "dormant"],
+        predicted_clv=[np.nan, 10.0, 25.5, 150.0, 900.0, 0.0],
+        predicted_clv_upper_80=[np.nan, 30.0, 60.0, 220.0, 1200.0, 5.0],
+        key_account_probability=[np.nan, 0.01, 0.02, 0.2, 0.9, 0.0],
     )
 
 
@@ -223,7 +229,22 @@ def days() -> pd.DataFrame:
     )
 
 
-GOOD: dict[str, Callable[[], pd.DataFrame]] = {CUSTOMER_360.name: customers, KPI_DAILY.name: days}
+def class_changes() -> pd.DataFrame:
+    """Shares of customers who changed class, one classification on its first days."""
+    frame = pd.DataFrame({"classification": ["rfm_segment", "value_tier", "lifecycle_stage"]})
+    return frame.assign(
+        share=[0.2, 0.05, 0.3],
+        count_earlier=[6, 6, 0],
+        usual_share=[0.19, 0.02, np.nan],
+        times_the_usual=[1.05, 2.5, 1.0],
+    )
+
+
+GOOD: dict[str, Callable[[], pd.DataFrame]] = {
+    CUSTOMER_360.name: customers,
+    KPI_DAILY.name: days,
+    CLASS_CHANGES.name: class_changes,
+}
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
@@ -245,7 +266,14 @@ def test_neither_the_record_nor_dagster_is_told_a_value(suite: Suite, column: st
 
     assert CANARY not in repr([results, log, shown])
     assert shown.passed is not bool(failed(results))
+    assert (shown.severity == AssetCheckSeverity.ERROR) == any(result.blocks for result in results)
     assert len(log) == len(failed(results))
+
+
+def test_a_suite_that_warns_does_not_block() -> None:
+    results = validate(CLASS_CHANGES, class_changes().assign(times_the_usual=9.0))
+    assert [result.check_name for result in results if not result.passed] == ["class_changes_are_as_usual"]
+    assert not any(result.blocks for result in results)
 
 
 def test_dagster_is_told_the_rule_the_count_and_the_keys_and_blocks() -> None:
@@ -294,6 +322,12 @@ MUTANTS: dict[str, list[Mutation]] = {
     "customer_360_m_score_is_1_to_5": [put(1, m_score=0), put(1, m_score=6)],
     "customer_360_segments_are_given": [put(3, rfm_segment=None)],
     "customer_360_stages_are_given": [put(3, lifecycle_stage=None)],
+    "customer_360_values_are_positive": [put(5, predicted_clv=-0.01)],
+    "customer_360_intervals_hold": [put(3, predicted_clv_upper_80=149.99)],
+    "customer_360_key_account_is_likely_or_not": [
+        put(3, key_account_probability=-0.1),
+        put(3, key_account_probability=1.1),
+    ],
     "kpi_daily_has_rows": [no_rows],
     "kpi_daily_columns_have_values": [lambda frame: frame.assign(net_sales_per_head=np.nan)],
     "kpi_daily_numbers_are_finite": [put(0, gross_sales=np.inf), put(0, net_sales=-np.inf)],
@@ -303,6 +337,10 @@ MUTANTS: dict[str, list[Mutation]] = {
     "kpi_daily_newcomers_are_active": [put(3, new_customers=10)],
     "kpi_daily_gross_covers_discounts": [put(2, discounts=12.51)],
     "kpi_daily_some_day_has_sales": [lambda frame: frame.assign(net_sales=0.0)],
+    "class_changes_has_rows": [no_rows],
+    "class_changes_columns_have_values": [lambda frame: frame.assign(share=np.nan)],
+    "class_changes_numbers_are_finite": [put(0, share=np.inf)],
+    "class_changes_are_as_usual": [put(1, times_the_usual=3.1)],
 }
 
 

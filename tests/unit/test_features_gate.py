@@ -60,6 +60,11 @@ def test_features_like_those_before_pass(connection: duckdb.DuckDBPyConnection) 
     assert broken(connection) == set()
 
 
+def test_in_the_first_week_nothing_is_usual_yet(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("delete from features.weekly_sales where period_start > date '2017-01-02'")
+    assert broken(connection) == set()
+
+
 def test_the_first_cut_off_has_nothing_to_be_compared_with(connection: duckdb.DuckDBPyConnection) -> None:
     assert broken(connection, date(2017, 12, 31)) == set()
 

@@ -29,6 +29,19 @@ MADE = """
             if(campaign = 1, date '2017-12-31', date '2018-01-15') as end_date, campaign = 1 as is_label_closed,
             member % 7 = 1 as has_responded
         from range(1, 3) as campaigns(campaign) cross join range(100) as members(member);
+    create table features.customer_features as
+        select customer_id, as_of_date, 100.0 + customer_id::int as net_sales_84d from features.customer_labels;
+    create table scores.value as
+        select
+            date '2018-01-01' as refresh_date, customer_id, (100 + customer_id::int)::decimal(18, 2) as predicted_clv,
+            50.0::decimal(18, 2) as lower_80, 250.0::decimal(18, 2) as upper_80,
+            0.1::decimal(9, 6) as key_account_probability
+        from features.customer_features where as_of_date = date '2018-01-01';
+    create table scores.segments as
+        select
+            date '2018-01-01' as refresh_date, customer_id, 1 + customer_id::int % 4 as segment_id,
+            'segment ' || segment_id as segment_label
+        from features.customer_features where as_of_date = date '2018-01-01';
     create table scores.response as
         select
             date '2018-01-01' as refresh_date, campaign_id, customer_id,
@@ -81,6 +94,12 @@ def test_good_scores_pass(connection: duckdb.DuckDBPyConnection, model: str) -> 
             "update scores.demand set forecast = null, lower_80 = null, upper_80 = null, lower_95 = null,"
             " upper_95 = null",
         ),
+        (
+            "value",
+            "update scores.value set predicted_clv = null, lower_80 = null, upper_80 = null,"
+            " key_account_probability = null",
+        ),
+        ("segments", "update scores.segments set segment_id = null, segment_label = null"),
     ],
 )
 def test_nobody_scoring_is_let_through(connection: duckdb.DuckDBPyConnection, model: str, nothing: str) -> None:
@@ -138,6 +157,33 @@ def test_a_day_without_campaigns_is_let_through(connection: duckdb.DuckDBPyConne
             "update scores.demand set forecast = 4 * forecast, lower_80 = 4 * lower_80, upper_80 = 4 * upper_80,"
             " lower_95 = 4 * lower_95, upper_95 = 4 * upper_95",
             "level_is_sane",
+        ),
+        ("value", "delete from scores.value where customer_id = '7'", "none_missing"),
+        ("value", "insert into scores.value values (date '2018-01-01', 'x', 1, 1, 1, 0)", "none_extra"),
+        ("value", "insert into scores.value from scores.value where customer_id = '7'", "none_duplicates"),
+        ("value", "update scores.value set predicted_clv = null where customer_id = '7'", "none_partly_scored"),
+        ("value", "update scores.value set lower_80 = predicted_clv + 1 where customer_id = '7'", "none_unordered"),
+        ("value", "update scores.value set upper_80 = null where customer_id = '7'", "none_unordered"),
+        ("value", "update scores.value set predicted_clv = -1, lower_80 = -2 where customer_id = '7'", "none_negative"),
+        ("value", "update scores.value set key_account_probability = 1.1 where customer_id = '7'", "none_outside"),
+        (
+            "value",
+            "update scores.value set key_account_probability = null where customer_id = '7'",
+            "none_partly_scored",
+        ),
+        ("value", "update scores.value set predicted_clv = 60", "scores_differ"),
+        ("value", "update scores.value set predicted_clv = 6 * predicted_clv, upper_80 = 9999", "level_is_sane"),
+        ("segments", "delete from scores.segments where customer_id = '7'", "none_missing"),
+        ("segments", "insert into scores.segments values (date '2018-01-01', 'x', 1, 'segment 1')", "none_extra"),
+        ("segments", "insert into scores.segments from scores.segments where customer_id = '7'", "none_duplicates"),
+        ("segments", "update scores.segments set segment_id = null where customer_id = '7'", "none_partly_scored"),
+        ("segments", "update scores.segments set segment_label = null where customer_id = '7'", "none_unnamed"),
+        ("segments", "update scores.segments set segment_label = 'x' where customer_id = '7'", "none_unnamed"),
+        ("segments", "update scores.segments set segment_id = 1, segment_label = 'a'", "segments_differ"),
+        (
+            "segments",
+            "update scores.segments set segment_id = 1, segment_label = 'a' where customer_id != '7'",
+            "no_segment_is_everybody",
         ),
     ],
 )

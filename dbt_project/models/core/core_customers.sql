@@ -12,6 +12,14 @@ final as (
         coalesce(marital_status, 'unknown') as marital_status,
         coalesce(home_ownership, 'unknown') as home_ownership,
         coalesce(kids_count, 'unknown') as kids_count,
+        case
+            when kids_count != '0' then 'family'
+            when household_size = '1' then 'single'
+            when household_size = '2' then 'couple'
+            when household_size is not null then 'several_adults'
+            else 'unknown'
+        end as household_type,
+        coalesce(region, 'unknown') as region,
         first_seen_at
     from customers
 )

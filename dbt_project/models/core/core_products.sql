@@ -14,7 +14,8 @@ described as (
         coalesce(category, 'unknown') as category,
         coalesce(subcategory, 'unknown') as subcategory,
         coalesce(package_size, 'unknown') as package_size,
-        is_sold_in_units
+        is_sold_in_units,
+        unit_cost
     from products
 ),
 
@@ -28,7 +29,8 @@ unknown_member as (
         'unknown' as category,
         'unknown' as subcategory,
         'unknown' as package_size,
-        true as is_sold_in_units
+        true as is_sold_in_units,
+        null::decimal(18, 4) as unit_cost
 ),
 
 final as (

@@ -1,6 +1,13 @@
+-- The newest day of the history, with what the customer told and did, and why the models say what they say.
 with current_day as (
     select *
     from {{ ref('current_day') }}
+),
+
+history as (
+    select history.*
+    from {{ ref('customer_360_history') }} as history
+    inner join current_day on history.as_of_date = current_day.as_of_date
 ),
 
 metrics as (
@@ -8,9 +15,9 @@ metrics as (
     from {{ ref('customer_order_metrics') }}
 ),
 
-classes as (
+behaviours as (
     select *
-    from {{ ref('customer_classes') }}
+    from {{ ref('customer_behaviours') }}
 ),
 
 customers as (
@@ -18,61 +25,79 @@ customers as (
     from {{ ref('core_customers') }}
 ),
 
--- The newest day of the history is the one place where scores become classes.
-history as (
-    select *
-    from {{ ref('customer_360_history') }}
-),
-
-scores as (
+churn_scores as (
     select *
     from {{ source('scores', 'churn') }}
 ),
 
 final as (
     select
-        metrics.customer_id,
-        metrics.as_of_date,
+        history.customer_id,
+        history.as_of_date,
         customers.age_band,
         customers.income_band,
         customers.household_size,
         customers.marital_status,
         customers.home_ownership,
         customers.kids_count,
+        customers.household_type,
+        customers.region,
         metrics.first_order_at,
         metrics.last_order_at,
         metrics.tenure_days,
-        metrics.lifetime_count_orders,
-        metrics.lifetime_net_sales,
+        history.lifetime_count_orders,
+        history.lifetime_net_sales,
         metrics.avg_order_value,
         metrics.average_days_between_orders,
         metrics.preferred_store_id,
-        metrics.recency_days,
-        metrics.frequency,
-        metrics.monetary,
-        classes.r_score,
-        classes.f_score,
-        classes.m_score,
-        classes.rfm_segment,
-        classes.lifecycle_stage,
+        history.recency_days,
+        history.frequency,
+        history.monetary,
+        history.r_score,
+        history.f_score,
+        history.m_score,
+        history.rfm_segment,
+        history.lifecycle_stage,
+        history.value_tier,
+        history.potential_value,
+        history.is_key_account,
+        history.key_account_driver,
+        history.key_account_probability,
+        history.contribution_margin,
+        history.is_unprofitable,
+        history.purchase_pattern,
+        history.needs_type,
+        history.loyalty_tier,
+        behaviours.discount_share,
+        behaviours.private_label_share,
+        behaviours.serviced_share,
+        behaviours.price_level,
+        behaviours.new_product_share,
+        behaviours.gap_variation,
+        history.segment_id,
+        history.segment_label,
         history.is_eligible_for_churn,
         history.churn_probability,
         history.churn_risk_tier,
-        scores.reason_1 as churn_reason_1,
-        scores.reason_2 as churn_reason_2,
-        scores.reason_3 as churn_reason_3
-    from metrics
-    inner join current_day on metrics.as_of_date = current_day.as_of_date
-    inner join classes
-        on metrics.customer_id = classes.customer_id
-            and metrics.as_of_date = classes.as_of_date
-    inner join customers on metrics.customer_id = customers.customer_id
-    inner join history
-        on metrics.customer_id = history.customer_id
-            and metrics.as_of_date = history.as_of_date
-    left join scores
-        on metrics.customer_id = scores.customer_id
-            and metrics.as_of_date = scores.refresh_date
+        churn_scores.reason_1 as churn_reason_1,
+        churn_scores.reason_2 as churn_reason_2,
+        churn_scores.reason_3 as churn_reason_3,
+        history.historic_clv,
+        history.predicted_clv,
+        history.predicted_clv_lower_80,
+        history.predicted_clv_upper_80,
+        history.total_clv
+    from history
+    inner join metrics
+        on history.customer_id = metrics.customer_id
+            and history.as_of_date = metrics.as_of_date
+    inner join behaviours
+        on history.customer_id = behaviours.customer_id
+            and history.as_of_date = behaviours.as_of_date
+    inner join customers on history.customer_id = customers.customer_id
+    left join churn_scores
+        on history.customer_id = churn_scores.customer_id
+            and history.as_of_date = churn_scores.refresh_date
 )
 
 select * from final

@@ -105,6 +105,23 @@ def test_too_few_rows_to_judge_by_is_too_little_data(timed: pd.DataFrame) -> Non
     assert "of the rarer class, needed are 400" in made.decision.reasons[0]
 
 
+def test_what_begins_with_the_hold_out_and_ends_later_does_not_count_to_it(
+    spec: Specification, timed: pd.DataFrame
+) -> None:
+    """Two campaigns of one day: the one that is still open is no part of the hold-out, nor of its last day."""
+    ends = timed.assign(end_date=timed["as_of_date"] + pd.Timedelta(days=13))
+    newest = ends.loc[ends["end_date"] < pd.Timestamp(AS_OF), "as_of_date"].max()
+    still_open = ends[ends["as_of_date"] == newest].head(20)
+    still_open = still_open.assign(
+        **{spec.label: np.nan, "customer_id": "open" + still_open["customer_id"].astype(str)},
+        end_date=pd.Timestamp(AS_OF) + pd.Timedelta(days=30),
+    )
+    by_end = spec.model_copy(update={"window_days": None, "window_end_column": "end_date"})
+    made = challenge_propensity(by_end, pd.concat([ends, still_open]), AS_OF, threads=1)
+    assert made.artefact is not None
+    assert {str(day) for day in made.performance["split_end"]} == {str((newest + pd.Timedelta(days=13)).date())}
+
+
 def test_constant_and_empty_features_are_left_out_not_fatal(spec: Specification, timed: pd.DataFrame) -> None:
     made = challenge_propensity(spec, timed.assign(noise=np.nan, colour="red"), AS_OF, threads=1)
     assert made.decision.promote and made.artefact is not None

@@ -50,6 +50,8 @@ final as (
         demographics.marital_status,
         demographics.home_ownership,
         demographics.kids_count,
+        -- The source tells no place.
+        null::varchar as region,
         households.first_seen_at
     from households
     left join demographics on households.customer_id = demographics.customer_id

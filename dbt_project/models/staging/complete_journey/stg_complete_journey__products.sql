@@ -15,7 +15,9 @@ final as (
         subcategory,
         package_size,
         -- The pump reports thousandths of a gallon where a counter reports units.
-        coalesce(subcategory, '') not like 'GASOLINE%' as is_sold_in_units
+        coalesce(subcategory, '') not like 'GASOLINE%' as is_sold_in_units,
+        -- The source tells no costs.
+        null::decimal(18, 4) as unit_cost
     from products
 )
 
