@@ -11,9 +11,10 @@ from tests.pipeline import Home
 
 
 def test_every_customer_has_every_class_and_every_class_has_customers(sample_home: Home) -> None:
-    # Not in the sample: a season needs two years of history, and whoever is known has bought.
+    # Not in the sample: a season needs two years of history; whoever is known has bought; who is three has children.
     never = {("purchase_pattern", "seasonal"), ("lifecycle_stage", "prospect"), ("rfm_segment", "prospects")}
     never |= {(name, "no_orders") for name in ("purchase_pattern", "needs_type", "loyalty_tier")}
+    never |= {("household_type", "several_adults")}
     never |= {("is_unprofitable", label) for label in ("true", "false")}
     defined = set(sample_home.query("select classification, label from marts.label_definitions"))
     columns = sorted({classification for classification, _ in defined})
@@ -126,9 +127,9 @@ def test_a_backfill_goes_from_the_oldest_day_to_the_newest(
         refreshed.append(settings.as_of)
         return 0
 
-    monkeypatch.setenv("CUSTOMER360_DATA", str(small_home.data))
     monkeypatch.setattr(cli, "refresh", refresh)
-    assert cli.main(["backfill", *arguments]) == 0
+    first, last = (date.fromisoformat(day) for day in arguments[:2])
+    assert cli.backfill(small_home.settings, small_home.source, first, last, int((*arguments, "28")[2])) == 0
     assert [str(day) for day in refreshed] == days + ([newest] if newest else [])
 
 
@@ -144,7 +145,6 @@ def test_a_backfill_without_a_day_is_refused(
 def test_a_backfill_stops_where_a_day_fails(
     small_home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("CUSTOMER360_DATA", str(small_home.data))
     monkeypatch.setattr(cli, "refresh", lambda settings, source: 1)
-    assert cli.main(["backfill", "2017-10-09", "2017-11-06"]) == 1
+    assert cli.backfill(small_home.settings, small_home.source, date(2017, 10, 9), date(2017, 11, 6), 28) == 1
     assert "the backfill stopped at 2017-10-09" in capsys.readouterr().err
