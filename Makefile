@@ -21,8 +21,8 @@ $(BIN)/.installed: requirements.lock
 refresh: setup ## the daily job up to publication (SOURCE=, INPUT=, AS_OF=)
 	@$(RUN) refresh
 
-test: setup manifest ## all tests
-	$(BIN)/python -m pytest
+test: setup manifest ## all tests, file by file on all cores
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 exhaust: setup manifest ## what the tests only sample: kills at every boundary of a refresh
 	EXHAUSTIVE=1 $(BIN)/python -m pytest tests/integration/test_refresh_under_faults.py

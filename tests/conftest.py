@@ -1,7 +1,10 @@
 """Homes that many tests share. Tests that change one take a copy."""
 
+import fcntl
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,27 +12,44 @@ import pytest
 from tests.pipeline import Home, cut_sample
 
 
+@contextmanager
+def shared_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, bool]]:
+    """A folder that all processes of a test run share, and whether it is yet to be filled; one process at a time."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder, not (folder / "filled").exists()
+        (folder / "filled").touch()
+
+
 @pytest.fixture(scope="session")
 def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The whole embedded sample, refreshed. Not to be changed."""
-    home = Home(tmp_path_factory.mktemp("sample") / "data")
-    outcome = home.refresh()
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    with shared_folder(tmp_path_factory, "sample") as (folder, is_empty):
+        home = Home(folder / "data")
+        if is_empty:
+            outcome = home.refresh()
+            assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     return home
 
 
 @pytest.fixture(scope="session")
 def small_input(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of a few households. Not to be changed."""
-    return cut_sample(tmp_path_factory.mktemp("small_input"))
+    with shared_folder(tmp_path_factory, "small_input") as (folder, is_empty):
+        return cut_sample(folder / "files") if is_empty else folder / "files"
 
 
 @pytest.fixture(scope="session")
 def small_home(tmp_path_factory: pytest.TempPathFactory, small_input: Path) -> Home:
     """A few households, refreshed. Not to be changed."""
-    home = Home(tmp_path_factory.mktemp("small") / "data", small_input)
-    outcome = home.refresh()
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    with shared_folder(tmp_path_factory, "small") as (folder, is_empty):
+        home = Home(folder / "data", small_input)
+        if is_empty:
+            outcome = home.refresh()
+            assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     return home
 
 
