@@ -320,9 +320,9 @@ def _assets_of(
         deps=reads,
         partitions_def=partitions,
         group_name="models",
-        kinds={"lightgbm", "mlflow"},
+        kinds={"python", "mlflow"},
         owners=OWNERS,
-        description=f"{model.description} Trained anew; it scores only if gate 3 lets it, else the champion stays.",
+        description=f"{model.description} It scores only if gate 3 lets it, else the champion stays.",
         pool=WAREHOUSE_POOL,
     )
     def train(context: AssetExecutionContext, warehouse: Warehouse, registry: Registry) -> MaterializeResult[None]:
