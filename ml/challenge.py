@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ml.artefact import sha256_of
-from ml.decision import PERFORMANCE_COLUMNS, Challenge, without_challenger
+from ml.decision import CHALLENGER, CHAMPION, HOLD_OUT, PERFORMANCE_COLUMNS, Challenge, without_challenger
 from ml.evaluation import Metrics
 from ml.forecast import DemandModel
 from ml.forecast_evaluation import MODEL, ForecastBacktest, ForecastRule, forecast_backtest
@@ -17,7 +17,7 @@ from ml.forecast_report import forecast_card, forecast_plot
 from ml.forecast_specification import ForecastSpecification
 from ml.model_card import model_card
 from ml.plots import calibration_and_lift, importance
-from ml.propensity import CHAMPION, PropensityModel, backtest
+from ml.propensity import PropensityModel, backtest
 from ml.specification import (
     Moment,
     Specification,
@@ -30,8 +30,6 @@ from ml.specification import (
     preflight,
 )
 
-CHALLENGER = "challenger"
-HOLD_OUT = "hold_out"
 TOTAL = "total"
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+CHALLENGER, CHAMPION, HOLD_OUT = "challenger", "champion", "hold_out"
 PERFORMANCE_COLUMNS = ("name", "role", "split", "split_start", "split_end", "metric", "value", "lower", "upper")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml.decision import Decision, without_challenger
+from ml.decision import CHAMPION, Decision, without_challenger
 from ml.evaluation import DRAWS, Interval
 from ml.forecast import DemandModel
 from ml.forecast_contest import Rolling
@@ -21,7 +21,7 @@ from ml.forecast_history import REST, History, read_history
 from ml.forecast_specification import BASELINES, ForecastSpecification
 from ml.specification import Moment, TooLittleDataError
 
-MODEL, CHAMPION = "model", "champion"
+MODEL = "model"
 
 
 class ForecastRule(BaseModel):

@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ml import artefact
 from ml.baselines import baselines
-from ml.decision import Decision
+from ml.decision import CHAMPION, Decision
 from ml.evaluation import DRAWS, Interval, Metrics, Split, forward_splits, measure, paired_difference
 from ml.preprocessing import Matrix, NormalScores, Preprocessor
 from ml.promotion import judge
@@ -48,7 +48,6 @@ from ml.specification import (
 KIND = "propensity"
 REASONS = 3
 IMPORTANCE_ROWS = 500
-CHAMPION = "champion"
 
 
 class _Blend:

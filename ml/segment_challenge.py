@@ -3,21 +3,30 @@
 The model is elsewhere, and so is who registers, assigns or publishes what comes out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ml.artefact import sha256_of
-from ml.decision import PERFORMANCE_COLUMNS, Challenge, Decision, champion_kept, without_challenger
+from ml.decision import (
+    CHALLENGER,
+    CHAMPION,
+    PERFORMANCE_COLUMNS,
+    Challenge,
+    Decision,
+    champion_kept,
+    without_challenger,
+)
 from ml.model_card import markdown_rows
 from ml.plots import OURS, THEIRS, new_figure, to_png
 from ml.segment_choice import ALGORITHMS
 from ml.segments import Measured, SegmentModel, SegmentSpecification, day_rows, separation
 from ml.specification import Moment
 
-CHALLENGER, CHAMPION, PERMUTED = "challenger", "champion", "permuted_columns"
+PERMUTED = "permuted_columns"
 REFRESHED_DAY = "refreshed_day"
 COLOURS = dict(zip(ALGORITHMS, (OURS, "#c46a1b", THEIRS), strict=True))
 SHADES_TO = 1.5
@@ -51,11 +60,12 @@ def challenge_segments(
     decision = _judge(model, rows, asked, champion, today)
     text = model.text()
     changed = _changed(model, champion, rows, today, decision.promote)
-    table = _performance(model, measured, champion, today, changed, decision.promote, as_of)
+    promoted = decision.promote
+    old = [] if champion is None or today is None else _of(CHAMPION, champion, today, None if promoted else changed)
     return Challenge(
         decision=decision,
         artefact=text,
-        performance=table,
+        performance=_table(as_of, _of(CHALLENGER, model, measured, changed if promoted else None), _others(model), old),
         parameters=_parameters(model),
         pictures={
             "segments": segments_picture(model, measured.shares, str(pd.Timestamp(as_of).date())),
@@ -170,11 +180,10 @@ def _changed(
 
 
 def _kept(champion: SegmentModel, today: Measured, decision: Decision, as_of: Moment) -> Challenge:
-    table = _performance(champion, today, champion, today, 0.0, False, as_of, champion_only=True)
     day = str(pd.Timestamp(as_of).date())
     return Challenge(
         decision=decision,
-        performance=table,
+        performance=_table(as_of, _of(CHAMPION, champion, today, 0.0)),
         parameters=_parameters(champion),
         pictures={"segments": segments_picture(champion, today.shares, day)},
         card=segment_card(champion, today, decision, sha256_of(champion.text())),
@@ -194,36 +203,23 @@ def _parameters(model: SegmentModel) -> dict[str, Any]:
     }
 
 
-def _performance(
-    model: SegmentModel,
-    measured: Measured,
-    champion: SegmentModel | None,
-    today: Measured | None,
-    changed: float | None,
-    promoted: bool,
-    as_of: Moment,
-    champion_only: bool = False,
-) -> pd.DataFrame:
+def _table(as_of: Moment, *parts: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     day = (pd.Timestamp(as_of) - pd.Timedelta(days=1)).date()  # the last that the features have seen
+    rows = [(name, role, REFRESHED_DAY, day, day, *rest) for name, role, *rest in chain(*parts)]
+    return pd.DataFrame(rows, columns=list(PERFORMANCE_COLUMNS))
 
-    def rows() -> Iterator[tuple[Any, ...]]:
-        if not champion_only:
-            yield from _of(CHALLENGER, model, measured, changed if promoted else None)
-            for facts in model.candidates_:
-                name = f"{facts['algorithm']}_{facts['segments']}"
-                if name != f"{model.chosen_['algorithm']}_{model.chosen_['segments']}":
-                    yield name, "baseline", "silhouette", facts["silhouette"], None, None
-                    yield name, "baseline", "stability", facts["stability"], facts["lower"], facts["upper"]
-                    yield name, "baseline", "segments", float(facts["segments"]), None, None
-                    yield name, "baseline", "smallest_share", facts["smallest_share"], None, None
-            yield PERMUTED, "baseline", "silhouette", model.permuted_silhouette_, None, None
-        if champion is not None and today is not None:
-            yield from _of(CHAMPION, champion, today, None if promoted else changed)
 
-    return pd.DataFrame(
-        [(name, role, REFRESHED_DAY, day, day, *rest) for name, role, *rest in rows()],
-        columns=list(PERFORMANCE_COLUMNS),
-    )
+def _others(model: SegmentModel) -> Iterator[tuple[Any, ...]]:
+    """The candidates that were not kept, and data without joint structure."""
+    for facts in model.candidates_:
+        if facts == model.chosen_:
+            continue
+        name = f"{facts['algorithm']}_{facts['segments']}"
+        yield name, "baseline", "silhouette", facts["silhouette"], None, None
+        yield name, "baseline", "stability", facts["stability"], facts["lower"], facts["upper"]
+        yield name, "baseline", "segments", float(facts["segments"]), None, None
+        yield name, "baseline", "smallest_share", facts["smallest_share"], None, None
+    yield PERMUTED, "baseline", "silhouette", model.permuted_silhouette_, None, None
 
 
 def _of(name: str, model: SegmentModel, measured: Measured, changed: float | None) -> Iterator[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist, squareform
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
@@ -200,31 +200,18 @@ class Candidate:
 
 
 def silhouette(distances: Matrix, groups: Groups) -> float:
-    """Mean silhouette: Rousseeuw 1987, "Silhouettes", p. 56; 0 for a row alone in its group.
+    """Mean silhouette (Rousseeuw 1987).
 
     Args:
         distances: Between all pairs of rows, shape (rows, rows).
-        groups: Shape (rows,), numbers from 0 on.
+        groups: Shape (rows,).
 
     Returns:
-        -1 to 1; -1 where all rows are in one group.
+        -1 to 1; -1 where all rows are in one group, or each in its own.
     """
-    names, groups = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
+    if not 2 <= len(np.unique(groups)) < len(groups):
         return -1.0
-    members = np.zeros((len(groups), len(names)))
-    members[np.arange(len(groups)), groups] = 1
-    sizes = members.sum(axis=0)
-    totals = distances @ members
-    rows = np.arange(len(groups))
-    own_size = sizes[groups]
-    within = totals[rows, groups] / np.maximum(own_size - 1, 1)
-    means = totals / sizes
-    means[rows, groups] = np.inf
-    nearest = means.min(axis=1)
-    larger = np.maximum(within, nearest)
-    scores = np.where((own_size > 1) & (larger > 0), (nearest - within) / np.where(larger > 0, larger, 1), 0.0)
-    return float(scores.mean())
+    return float(silhouette_score(distances, groups, metric="precomputed"))
 
 
 def pairwise_distances(matrix: Matrix) -> Matrix:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ml.artefact import sha256_of
-from ml.decision import PERFORMANCE_COLUMNS, Challenge, Decision, without_challenger
+from ml.decision import CHALLENGER, CHAMPION, HOLD_OUT, PERFORMANCE_COLUMNS, Challenge, Decision, without_challenger
 from ml.evaluation import DRAWS, Interval, Matrix, bootstrap_weights
 from ml.key_accounts import key_account_metrics, list_threshold
 from ml.model_card import markdown_rows
@@ -23,10 +23,8 @@ from ml.value import LOWER, UPPER, ValueModel
 from ml.value_baselines import bg_nbd, last_period
 from ml.value_specification import ValueSpecification, closed_rows, shortages
 
-CHALLENGER, CHAMPION = "challenger", "champion"
 LAST_PERIOD, BG_NBD = "last_period", "bg_nbd"
 BASELINES = (LAST_PERIOD, BG_NBD)
-HOLD_OUT = "hold_out"
 RANKED_BY = "normalised_gini"
 LEVEL = 0.95
 PARTS = 10
@@ -249,12 +247,17 @@ class ValueBacktest:
             key_account_metrics(rows[spec.key_account_label], scores, was, time, self.customers, seed=spec.seed)
         )
 
-    @property
+    @cached_property
     def best_baseline(self) -> str:
         """That with the highest normalised Gini; the first where none has any."""
         baselines = [name for name in self.names if name in BASELINES]
         ginis = [self.metrics(name, draws=0)[RANKED_BY].estimate for name in baselines]
         return baselines[int(np.argmax(np.nan_to_num(ginis, nan=-1.0)))]
+
+    @cached_property
+    def over_best_baseline(self) -> Interval:
+        """See `advantage`."""
+        return self.advantage(self.best_baseline)
 
     def judge(self) -> Decision:
         """Gate 3 on these rows."""
@@ -263,7 +266,7 @@ class ValueBacktest:
             len(self.predictions),
             self.metrics(CHALLENGER, draws=0),
             self.best_baseline,
-            self.advantage(self.best_baseline),
+            self.over_best_baseline,
             self.has_champion,
             self.advantage(CHAMPION) if CHAMPION in self.names else None,
             self.incomparable,
@@ -451,7 +454,7 @@ def _performance(
                 ends = (interval.lower, interval.upper) if interval.is_finite else (None, None)
                 yield *where, metric, interval.estimate, *ends
         if name == CHALLENGER:
-            over = tested.advantage(tested.best_baseline)
+            over = tested.over_best_baseline
             if over.is_finite:
                 metric = f"{RANKED_BY}_above_{tested.best_baseline}"
                 yield *where, metric, over.estimate, over.lower, over.upper

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ml.decision import Challenge
     from ml.forecast import DemandModel
     from ml.propensity import PropensityModel
-    from ml.segments import SegmentModel
+    from ml.segments import SegmentModel, SegmentSpecification
     from ml.specification import Specification
     from ml.value import ValueModel
     from ml.value_specification import ValueSpecification
@@ -79,6 +79,11 @@ def _frames(connection: duckdb.DuckDBPyConnection, query: str, day: date) -> Ite
         cursor.execute(query, {"day": day})
         while not (frame := cursor.fetch_df_chunk(BATCH_VECTORS)).empty:
             yield frame
+
+
+def _customers(connection: duckdb.DuckDBPyConnection, columns: str, day: date) -> Iterator["pd.DataFrame"]:
+    """All who had ordered by a day, in batches."""
+    yield from _frames(connection, f"select {columns} from features.customer_features where as_of_date = $day", day)
 
 
 def _distinct(*columns: str | None) -> str:
@@ -325,8 +330,7 @@ class CustomerValue:
         model, columns = _value(scorer, self.threads), "customer_id"
         if model is not None:
             columns = _distinct(*model.specification.identity, *model.specification.features)
-        query = f"select {columns} from features.customer_features where as_of_date = $day"
-        for frame in _frames(connection, query, day):
+        for frame in _customers(connection, columns, day):
             yield (frame if model is None else model.predict(frame)).drop(columns="as_of_date", errors="ignore")
 
 
@@ -346,17 +350,27 @@ class CustomerSegments:
     description: ClassVar[str] = "Segments of customers who behave alike, the same from day to day."
     reads: ClassVar[tuple[str, ...]] = ("features.customer_features",)
 
+    def specification(self) -> "SegmentSpecification":
+        """What customers are compared by."""
+        from ml.segments import SegmentSpecification
+
+        return SegmentSpecification()
+
+    def customers(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
+        """All who had ordered by a day."""
+        spec = self.specification()
+        columns = _distinct(*spec.keys, spec.time_column, *spec.features)
+        return connection.execute(
+            f"select {columns} from features.customer_features where as_of_date = $day", {"day": day}
+        ).df()
+
     def challenge(
         self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
     ) -> "Challenge":
         """See `Model`."""
         from ml.segment_challenge import challenge_segments
-        from ml.segments import SegmentSpecification
 
-        spec = SegmentSpecification()
-        columns = _distinct(*spec.keys, spec.time_column, *spec.features)
-        query = f"select {columns} from features.customer_features where as_of_date = $day"
-        return challenge_segments(spec, connection.execute(query, {"day": day}).df(), day, _segments(champion))
+        return challenge_segments(self.specification(), self.customers(connection, day), day, _segments(champion))
 
     def score(
         self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
@@ -365,8 +379,7 @@ class CustomerSegments:
         model, columns = _segments(scorer), "customer_id"
         if model is not None:
             columns = _distinct(*model.specification.keys, *model.specification.features)
-        query = f"select {columns} from features.customer_features where as_of_date = $day"
-        for frame in _frames(connection, query, day):
+        for frame in _customers(connection, columns, day):
             yield frame if model is None else model.predict(frame)
 
 

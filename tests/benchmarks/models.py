@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,18 +28,22 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from ml.artefact import sha256_of
+from ml.decision import CHALLENGER
 from ml.forecast_evaluation import ForecastBacktest, forecast_backtest
 from ml.forecast_history import LEVELS
 from ml.forecast_specification import BASELINES, ForecastSpecification
 from ml.propensity import Backtest, PropensityModel, backtest
+from ml.segment_challenge import challenge_segments
+from ml.segments import SegmentModel
 from ml.specification import Moment, Scores, Specification, days, eligible, known_at
-from ml.value_challenge import CHALLENGER, backtest_value
+from ml.value_challenge import backtest_value
 from ml.value_specification import ValueSpecification, closed_rows
 from orchestration.markdown import markdown_table
 from orchestration.models import (
     BATCH_VECTORS,
     REASONS,
     ChurnModel,
+    CustomerSegments,
     CustomerValue,
     DemandForecast,
     ResponseModel,
@@ -58,6 +63,7 @@ CHURN_CUT_OFFS = (
 RESPONSE_FROM = "2017-10-01"
 VALUE_CUT_OFFS = ("2017-07-16", "2017-08-06", "2017-08-27", "2017-09-17", "2017-10-08")
 ORIGINS = 10
+WEEKS = 14
 LARGEST = 15
 
 # What many would try first: recency, frequency and sales in windows, and LightGBM as it comes.
@@ -96,6 +102,7 @@ def accuracy(refreshed: Refreshed) -> None:
     response_accuracy(refreshed)
     demand_accuracy(refreshed)
     value_accuracy(refreshed)
+    segments_accuracy(refreshed)
 
 
 def plain_lightgbm(
@@ -313,6 +320,32 @@ def plain_value(specification: ValueSpecification, frame: pd.DataFrame, tested: 
         booster = lgb.train(settings, lgb.Dataset(_numbers(known, specification.features), label), PLAIN_ROUNDS)
         scores[there] = booster.predict(_numbers(rows[there], specification.features))
     return scores
+
+
+def segments_accuracy(refreshed: Refreshed) -> None:
+    """What was compared on the day, and how many customers the kept model moves from week to week."""
+    model = CustomerSegments()
+    made = challenge_segments(
+        model.specification(), model.customers(refreshed.connection, refreshed.day), refreshed.day
+    )
+    assert made.artefact is not None, made.decision.reasons
+    metrics = ("silhouette", "stability", "smallest_share", "fidelity")
+    rows = []
+    for name, part in made.performance.groupby("name", sort=False):
+        found = dict(zip(part["metric"], part["value"], strict=True))
+        rows.append((MODEL if name == CHALLENGER else name, *(_text(found.get(metric)) for metric in metrics)))
+    kept = SegmentModel.from_text(made.artefact, sha256_of(made.artefact))
+    show(f"segments on {refreshed.day}: {kept.chosen_['algorithm']}, {kept.chosen_['segments']}", ("", *metrics), rows)
+    weeks = refreshed.connection.execute(
+        "select as_of_date from features.feature_cut_offs where is_on_grid order by as_of_date desc limit ?", [WEEKS]
+    ).fetchall()
+    segments = [
+        kept.predict(model.customers(refreshed.connection, day)).set_index("customer_id")["segment_id"]
+        for (day,) in reversed(weeks)
+    ]
+    moved = [float((after.reindex(before.index) != before).mean()) for before, after in pairwise(segments)]
+    span = f"{min(moved):.1%} to {max(moved):.1%}"
+    print(f"customers who change segment in a week, same model: {span} in {len(moved)} weeks")
 
 
 def _text(number: float | None) -> str:
