@@ -1,8 +1,8 @@
 -- From the day before in the history to each day; who was not there before comes from not_known, who has no label is none. A rebuilt day
 -- changes what the next one follows, so that one is told again too.
 {%- set classifications = [
-    'rfm_segment', 'lifecycle_stage', 'value_tier', 'is_key_account', 'purchase_pattern', 'needs_type', 'loyalty_tier', 'segment_label',
-    'churn_risk_tier',
+    'rfm_segment', 'lifecycle_stage', 'value_tier', 'is_key_account', 'key_account_driver', 'is_unprofitable', 'purchase_pattern',
+    'needs_type', 'loyalty_tier', 'segment_label', 'churn_risk_tier',
 ] %}
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='as_of_date', on_schema_change='append_new_columns'
