@@ -5,7 +5,7 @@ RUN := $(BIN)/python -m orchestration
 
 export SOURCE INPUT AS_OF
 
-.PHONY: help setup refresh test exhaust dev sql profile backfill rollback models tune bench manifest lint lock
+.PHONY: help setup refresh test exhaust dev sql profile backfill replay status prune verify rollback models tune bench manifest lint lock
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -36,6 +36,18 @@ sql: setup ## a read-only SQL shell on the published marts (Q="select …" for o
 backfill: setup ## past days for the history, oldest first (FROM=2017-07-01 TO=2017-12-16 EVERY=28)
 	@$(RUN) backfill $(FROM) $(TO) $(EVERY)
 
+replay: setup ## past days as if they were happening, in a folder of their own (FROM=2017-03-06 TO=2018-01-01 EVERY=7d)
+	@$(RUN) replay $(FROM) $(TO) $(EVERY)
+
+status: setup ## what readers have and how old it is, the last runs, what failed, the models
+	@$(RUN) status
+
+prune: setup ## old raw files, scores, runs, results and model versions go, as the settings say
+	@$(RUN) prune
+
+verify: setup ## every file that is kept is looked at
+	@$(RUN) verify
+
 profile: setup ## one customer's portrait (CUSTOMER=)
 	@$(RUN) profile "$(CUSTOMER)"
 
@@ -51,6 +63,7 @@ tune: setup ## searches a model's parameters on the newest refresh (MODEL=churn 
 bench: setup ## the benchmarks, each a ratio against a floor measured in the same run
 	$(BIN)/python -m tests.benchmarks.refresh
 	$(BIN)/python -m tests.benchmarks.models
+	$(BIN)/python -m tests.benchmarks.offers
 
 manifest: setup ## parses the dbt project, where it has changed
 	@$(RUN) manifest

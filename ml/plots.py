@@ -1,4 +1,4 @@
-"""Pictures as PNG bytes: calibration beside lift by decile, importance, and how customers move between labels.
+"""Pictures as PNG bytes: calibration and lift, importance, moves between labels, what is bought together, drift, decay.
 
 matplotlib is imported when one is drawn.
 """
@@ -103,5 +103,100 @@ def transitions(title: str, moves: Mapping[str, "pd.DataFrame"]) -> bytes:
         axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize=8)
         axes.set_yticks(range(len(labels)), [f"{label} ({total:,})" for label, total in totals.items()], fontsize=8)
         axes.set_title(f"{classification}: {1 - stayed:.1%} of {totals.sum():,} customers changed", fontsize=10)
+    figure.suptitle(title)
+    return to_png(figure)
+
+
+def rule_network(title: str, rules: "pd.DataFrame") -> bytes:
+    """Items as points, as large as their support, and an arrow from antecedent to consequent, as wide as the lift. PNG.
+
+    Args:
+        title: Of the picture.
+        rules: One row per rule of two items, columns `antecedent`, `consequent` (paths, parts between slashes), `lift`,
+            `antecedent_support` and `consequent_support`.
+    """
+    import networkx as nx
+
+    graph = nx.DiGraph()
+    for rule in rules.itertuples():
+        graph.add_node(rule.antecedent, support=rule.antecedent_support)
+        graph.add_node(rule.consequent, support=rule.consequent_support)
+        graph.add_edge(rule.antecedent, rule.consequent, lift=rule.lift)
+    figure = new_figure(14, 10)
+    axes = figure.subplots()
+    # By energy, groups that no rule connects stay side by side.
+    positions = nx.spring_layout(graph, k=1.2, iterations=300, seed=0, method="energy")
+    supports = [graph.nodes[item]["support"] for item in graph]
+    largest, strongest = max(supports), max(rules["lift"])
+    nx.draw_networkx_nodes(
+        graph,
+        positions,
+        ax=axes,
+        node_size=[80 + 900 * support / largest for support in supports],
+        node_color="#9ecae1",
+    )
+    nx.draw_networkx_edges(
+        graph,
+        positions,
+        ax=axes,
+        width=[0.5 + 3 * lift / strongest for *_, lift in graph.edges(data="lift")],
+        edge_color="#6b6b6b",
+        connectionstyle="arc3,rad=0.08",
+    )
+    names = {item: str(item).rsplit(" / ", maxsplit=1)[-1].title() for item in graph}
+    nx.draw_networkx_labels(graph, positions, labels=names, ax=axes, font_size=7)
+    axes.set_axis_off()
+    figure.suptitle(title)
+    return to_png(figure)
+
+
+def drifts(title: str, found: "pd.DataFrame", top: int = 8) -> bytes:
+    """The strongest drifts of each model as bars, beside the limits. PNG.
+
+    Args:
+        title: Of the picture.
+        found: `model`, `kind`, `metric`, `value`, `warn_limit` and `block_limit`, the largest values first.
+        top: Bars of a model.
+    """
+    parts = {str(model): part.head(top) for model, part in found.groupby("model", sort=True)}
+    figure = new_figure(10, 1 + sum(0.6 + 0.26 * len(part) for part in parts.values()))
+    grid = figure.subplots(len(parts), 1, squeeze=False, height_ratios=[1 + len(part) for part in parts.values()])
+    for axes, (model, part) in zip(grid.ravel(), parts.items(), strict=True):
+        is_beyond = (part["value"] > part["warn_limit"]).tolist()
+        places = range(len(part))
+        axes.barh(places, part["value"], color=["#b3402a" if beyond else OURS for beyond in is_beyond])
+        names = [
+            f"{metric} (scores)" if kind == "score_drift" else metric
+            for kind, metric in zip(part["kind"], part["metric"], strict=True)
+        ]
+        axes.set_yticks(places, names, fontsize=8)
+        axes.invert_yaxis()
+        axes.axvline(float(part["warn_limit"].iloc[0]), linestyle="--", color=THEIRS, linewidth=1)
+        axes.set_xlim(0, max(1.15 * float(part["warn_limit"].iloc[0]), 1.05 * float(part["value"].max())))
+        axes.set_title(model, fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    return to_png(figure)
+
+
+def skill_over_time(title: str, matured: "pd.DataFrame") -> bytes:
+    """Skill of the scores of each day, what the hold-out had shown, and the limits. PNG.
+
+    Args:
+        title: Of the picture.
+        matured: `model`, `metric`, `compared_with` (the day of the scores), `value`, `expected`, `warn_limit` and
+            `block_limit`, in the order of the days.
+    """
+    parts = list(matured.groupby(["model", "metric"], sort=True))
+    figure = new_figure(10, 0.8 + 2.3 * len(parts))
+    grid = figure.subplots(len(parts), 1, squeeze=False).ravel()
+    for axes, ((model, metric), part) in zip(grid, parts, strict=True):
+        days = part["compared_with"]
+        axes.plot(days, part["value"], "o-", color=OURS, label="what came")
+        axes.plot(days, part["expected"], "--", color=THEIRS, label="hold-out")
+        axes.plot(days, part["warn_limit"], ":", color="#b3402a", label="warns")
+        axes.set_title(f"{model}: {metric}", fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title)
     return to_png(figure)

@@ -32,6 +32,7 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from ml import artefact
+from ml.monitoring import Bins
 from ml.preprocessing import Matrix, NormalScores, finite_numbers
 from ml.segment_choice import (
     Candidate,
@@ -210,36 +211,6 @@ class Leaf(BaseModel):
 
     def __str__(self) -> str:
         return " and ".join(f"{feature} {relation} {limit:g}" for feature, relation, limit in self.conditions)
-
-
-class Bins(BaseModel):
-    """Quantile bins of a feature, and the customers fitted on in each; the last one is of NULL."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-
-    @classmethod
-    def of(cls, values: Matrix, bins: int) -> Self:
-        """Bins of equal count, fewer where values repeat."""
-        inner = np.unique(np.nanquantile(values, np.arange(1, bins) / bins))
-        made = cls(edges=tuple(map(float, inner)), counts=())
-        return cls(edges=made.edges, counts=tuple(map(int, made.count(values))))
-
-    def count(self, values: Matrix) -> Groups:
-        """How many values fall in each bin, shape (bins + 1,)."""
-        places = np.where(np.isnan(values), len(self.edges) + 1, np.searchsorted(self.edges, values))
-        return np.bincount(places, minlength=len(self.edges) + 2)
-
-    def psi(self, values: Matrix) -> float:
-        """Population stability index against the fit: sum of (q - p) ln(q / p), half a row added to each bin.
-
-        Siddiqi 2006, "Credit risk scorecards", p. 137.
-        """
-        p, q = np.asarray(self.counts) + 0.5, self.count(values) + 0.5
-        p, q = p / p.sum(), q / q.sum()
-        return float(((q - p) * np.log(q / p)).sum())
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,15 @@
 import argparse
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
 
+from orchestration.alerts import Alert, send, without_trace
 from orchestration.dbt_project import DbtProjectError, prepare_manifest
 from orchestration.landing import LandingError, resolve_as_of
 from orchestration.portrait import UnknownCustomerError, portrait
@@ -19,34 +19,58 @@ from orchestration.resources.publication import PublicationError, PublicationSto
 from orchestration.settings import MODELS, PROJECT_ROOT, Settings, SettingsError, load_settings
 from orchestration.sources import Source, load_source
 
+CODE_PORT, UI_PORT = "4000", "3000"
+SERVICES = ("code", "daemon", "webserver")
+# The address has a password in it, so the file names the variable alone.
+POSTGRES_STORAGE = """
+storage:
+  postgres:
+    postgres_url:
+      env: CUSTOMER360_DAGSTER_STORAGE_URL
+"""
 EXPECTED_ERRORS = (SettingsError, LandingError, DbtProjectError, PublicationError, UnknownCustomerError)
 
 
 def prepare(settings: Settings, source: Source) -> None:
     """Makes what a refresh and the UI need: folders, Dagster's home, dbt's manifest."""
-    settings.make_writable()
-    shutil.copyfile(Path(__file__).with_name("dagster.yaml"), settings.dagster_home / "dagster.yaml")
-    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    prepare_instance(settings)
     os.environ.update(settings.dbt_environment())
     prepare_manifest(settings, source)
 
 
+def prepare_instance(settings: Settings) -> None:
+    """Makes the folders, and Dagster's home."""
+    settings.make_writable()
+    configuration = Path(__file__).with_name("dagster.yaml").read_text(encoding="utf-8")
+    if settings.dagster_storage_url is not None:
+        configuration += POSTGRES_STORAGE
+    (settings.dagster_home / "dagster.yaml").write_text(configuration, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+
+
 def refresh(settings: Settings, source: Source) -> int:
     """Runs the daily job for one day, in this process; its run stands in the UI like any other."""
-    settings.make_writable()
-    as_of_date = resolve_as_of(source, source.input_dir(settings.input), settings.as_of)
-    prepare(settings, source)
+    try:
+        settings.make_writable()
+        as_of_date = resolve_as_of(source, source.input_dir(settings.input), settings.as_of)
+        prepare(settings, source)
+    except EXPECTED_ERRORS as error:
+        _tell(settings, source, f"The refresh of {source.name} could not start", [str(error)])
+        raise
     print(f"refreshing {source.name} as of {as_of_date}", flush=True)
 
     from orchestration.resources.warehouse import WarehouseError
     from orchestration.run import run_daily_refresh
 
+    subject = f"The refresh of {source.name} as of {as_of_date} failed"
     try:
         outcome = run_daily_refresh(as_of_date, settings)
     except WarehouseError as error:
+        _tell(settings, source, subject, [str(error)])
         print(error, file=sys.stderr)
         return 2
     if outcome.failures:
+        _tell(settings, source, subject, outcome.failures, outcome.run_id)
         print("\nThe refresh failed; what is published stays as it was.", file=sys.stderr)
         for failure in outcome.failures:
             print(failure, file=sys.stderr)
@@ -55,13 +79,28 @@ def refresh(settings: Settings, source: Source) -> int:
     return 0
 
 
+def _tell(settings: Settings, source: Source, subject: str, reasons: Sequence[str], run_id: str | None = None) -> None:
+    """Sends an alert where one is set up; what could not be delivered is printed."""
+    if settings.alert_command is None and settings.alert_webhook is None:
+        return
+    from orchestration.freshness import readers_have
+
+    alert = Alert(
+        "failed",
+        f"{subject}; what is published stays as it was.",
+        tuple(map(without_trace, reasons)),
+        readers_have(settings, source),
+        run_id,
+    )
+    for problem in send(alert, settings):
+        print(problem, file=sys.stderr)
+
+
 def backfill(settings: Settings, source: Source, first: date, last: date, every: int) -> int:
     """Refreshes past days, oldest first, then the newest day again, so that it follows them."""
-    if every < 1 or first > last:
-        raise SettingsError(
-            f"from {first} to {last} every {every} days there is no day; give FROM= not after TO=, EVERY= of 1 or more"
-        )
-    days = [first + timedelta(days=step) for step in range(0, (last - first).days + 1, every)]
+    from orchestration.replay import days_between
+
+    days = days_between(first, last, every)
     published = _store(settings).current()
     if published is not None and published.as_of_date > days[-1]:
         days.append(published.as_of_date)
@@ -71,6 +110,60 @@ def backfill(settings: Settings, source: Source, first: date, last: date, every:
             print(f"the backfill stopped at {day}; the days before it are in the history", file=sys.stderr)
             return code
     return 0
+
+
+def replay(settings: Settings, source: Source, first: date, last: date, every: int) -> int:
+    """A source's past as if it were happening: each day lands what had come by then, and becomes current."""
+    from orchestration.replay import days_between
+    from orchestration.replay import replay as replayed
+
+    days = days_between(first, last, every)
+    prepare(settings, source)
+    done = list(replayed(settings, source, days, lambda line: print(line, flush=True)))
+    failed = [day for day in done if day.failures]
+    print(f"{len(done)} days, {len(done) - len(failed)} published; look at them: make status")
+    return 1 if failed else 0
+
+
+def status(settings: Settings, source: Source) -> int:
+    """What readers have and how old it is, the last runs, what failed, the models; exit code 1 where it is late."""
+    prepare_instance(settings)
+    from dagster import DagsterInstance
+
+    from orchestration.status import status as told
+
+    with DagsterInstance.get() as instance:
+        text, is_well = told(settings, source, instance, datetime.now(UTC))
+    print(text)
+    return 0 if is_well else 1
+
+
+def prune(settings: Settings, source: Source) -> int:
+    """Removes old raw files, scores, runs, results and model versions, as the settings say."""
+    prepare_instance(settings)
+    from dagster import DagsterInstance
+
+    from orchestration.housekeeping import prune as pruned
+    from orchestration.resources.registry import RegistryError
+    from orchestration.resources.warehouse import WarehouseError
+
+    try:
+        with DagsterInstance.get() as instance:
+            print("removed:", *pruned(settings, instance), sep="\n  ")
+    except (WarehouseError, RegistryError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def verify(settings: Settings, source: Source) -> int:
+    """Looks at every file that is kept: published versions, raw files, models, scores, the warehouse."""
+    from orchestration.housekeeping import verify as verified
+
+    problems = verified(settings, lambda line: print(line, flush=True))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
 
 
 def profile(settings: Settings, source: Source, customer_id: str) -> int:
@@ -171,6 +264,24 @@ def dev(settings: Settings, source: Source) -> int:
     ).returncode
 
 
+def serve(settings: Settings, source: Source, part: str) -> int:
+    """One of the services of a server: the code location, the daemon or the webserver. Ends when it is stopped."""
+    if part == "code":
+        prepare(settings, source)
+    else:
+        prepare_instance(settings)
+    os.environ["CUSTOMER360_CODE_HOST"] = settings.code_host
+    workspace = ["-w", str(PROJECT_ROOT / "orchestration" / "deploy" / "workspace.yaml")]
+    code = ["code-server", "start", "-h", settings.host, "-p", CODE_PORT, "-m", "orchestration.definitions"]
+    name, *arguments = {
+        "code": ["dagster", *code, "--location-name", "customer360", "-d", str(PROJECT_ROOT)],
+        "daemon": ["dagster-daemon", "run", *workspace],
+        "webserver": ["dagster-webserver", "-h", settings.host, "-p", UI_PORT, *workspace],
+    }[part]
+    # In place of this process, so that it is the service that is stopped.
+    os.execv(Path(sys.executable).with_name(name), [name, *arguments])
+
+
 def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
@@ -178,11 +289,21 @@ def _day(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is not a day; give it as YYYY-MM-DD") from None
 
 
+def _span(text: str) -> int:
+    from orchestration.replay import span_of_days
+
+    try:
+        return span_of_days(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; its exit code says whether it did what it promises."""
     parser = argparse.ArgumentParser(prog="customer360", description="Customer 360: the daily refresh and its marts.")
     commands = parser.add_subparsers(dest="command", required=True)
     plain = {"refresh": refresh, "manifest": manifest, "dev": dev, "models": show_models}
+    plain |= {"status": status, "prune": prune, "verify": verify}
     for name, function in plain.items():
         commands.add_parser(name, help=(function.__doc__ or "").splitlines()[0])
     sql_parser = commands.add_parser("sql", help=(sql.__doc__ or "").splitlines()[0])
@@ -192,10 +313,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tune_parser = commands.add_parser("tune", help=(tune.__doc__ or "").splitlines()[0])
     tune_parser.add_argument("model")
     tune_parser.add_argument("trials", nargs="?", type=int, default=30)
-    backfill_parser = commands.add_parser("backfill", help=(backfill.__doc__ or "").splitlines()[0])
-    for name in ("first", "last"):
-        backfill_parser.add_argument(name, type=_day)
-    backfill_parser.add_argument("every", nargs="?", type=int, default=28)
+    for name, over_days, usual in (("backfill", backfill, 28), ("replay", replay, 7)):
+        days_parser = commands.add_parser(name, help=(over_days.__doc__ or "").splitlines()[0])
+        days_parser.add_argument("first", type=_day)
+        days_parser.add_argument("last", type=_day)
+        days_parser.add_argument("every", nargs="?", type=_span, default=usual)
+    serve_parser = commands.add_parser("serve", help=(serve.__doc__ or "").splitlines()[0])
+    serve_parser.add_argument("part", choices=SERVICES)
     profile_parser = commands.add_parser("profile", help=(profile.__doc__ or "").splitlines()[0])
     profile_parser.add_argument("customer_id")
     options = parser.parse_args(arguments)
@@ -204,6 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **plain,
         "tune": lambda settings, source: tune(settings, source, options.model, options.trials),
         "backfill": lambda settings, source: backfill(settings, source, options.first, options.last, options.every),
+        "replay": lambda settings, source: replay(settings, source, options.first, options.last, options.every),
+        "serve": lambda settings, source: serve(settings, source, options.part),
         "profile": lambda settings, source: profile(settings, source, options.customer_id),
         "sql": lambda settings, source: sql(settings, source, options.query or None),
         "rollback": lambda settings, source: rollback(settings, source, options.to or None),

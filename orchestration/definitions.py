@@ -14,13 +14,14 @@ from orchestration.assets.publication import build_publication
 from orchestration.assets.warehouse import build_warehouse
 from orchestration.console import console_logger
 from orchestration.dbt_project import dbt_executable, load_manifest
-from orchestration.jobs import daily_refresh_job
+from orchestration.jobs import daily_refresh_job, housekeeping_job
 from orchestration.partitions import as_of_partitions
 from orchestration.policies import OWNERS
 from orchestration.resources.dbt import Dbt
 from orchestration.resources.registry import registry_of
 from orchestration.resources.warehouse import Warehouse
-from orchestration.schedules import daily_schedule
+from orchestration.schedules import daily_schedule, housekeeping_schedule
+from orchestration.sensors import build_sensors
 from orchestration.settings import DBT_PROJECT_DIR, load_settings
 from orchestration.sources import load_source
 
@@ -50,7 +51,7 @@ def build_defs(**overrides: Any) -> Definitions:
             description="What every check of every run found; the gates append to it.",
         ),
     ]
-    job = daily_refresh_job(partitions)
+    job, housekeeping = daily_refresh_job(partitions), housekeeping_job(settings)
     return Definitions(
         assets=[
             landing,
@@ -61,8 +62,9 @@ def build_defs(**overrides: Any) -> Definitions:
             *control,
         ],
         asset_checks=[landing_gate, *model_gates, marts_gate],
-        jobs=[job],
-        schedules=[daily_schedule(job, settings, source)],
+        jobs=[job, housekeeping],
+        schedules=[daily_schedule(job, settings, source), housekeeping_schedule(housekeeping, settings, source)],
+        sensors=build_sensors(job, settings, source),
         resources={
             "warehouse": Warehouse(
                 path=str(settings.warehouse_path),

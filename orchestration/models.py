@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ml.decision import Challenge
     from ml.forecast import DemandModel
     from ml.propensity import PropensityModel
+    from ml.recommendation_specification import RecommendationSpecification
+    from ml.recommender import RecommendationModel
     from ml.segments import SegmentModel, SegmentSpecification
     from ml.specification import Specification
     from ml.value import ValueModel
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 
 # Rows that are in memory at a time while scoring; DuckDB gives them in vectors of 2,048.
 BATCH_VECTORS = 25
+# A customer has hundreds of purchases.
+RECOMMENDATION_VECTORS = 1
+# What products have in common is learned from so many customers at most, drawn by the hash of their names: more add
+# little, and memory stays as it is.
+LEARNED_FROM_CUSTOMERS = 10_000
 REASONS = 3
 
 
@@ -37,12 +44,14 @@ class Model(Protocol):
     Attributes:
         name: Of the model, its asset and its table of scores.
         description: For the UI.
-        reads: Tables of features that it learns from.
+        reads: Tables that it learns from.
+        reads_scores: Models whose scores it reads when it scores.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
+    reads_scores: ClassVar[tuple[str, ...]]
 
     def challenge(
         self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
@@ -54,10 +63,18 @@ class Model(Protocol):
         """
         ...
 
+    def is_current(self, champion: RegisteredModel) -> bool:
+        """Whether the champion is made as one would be made today: of the same features, with the same parameters.
+
+        Raises:
+            ArtefactError: The champion's file cannot be read.
+        """
+        ...
+
     def score(
         self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
     ) -> Iterator["pd.DataFrame"]:
-        """Scores of a day, frame by frame; without a scorer the same rows with nothing in them.
+        """Scores of a day, frame by frame; without a scorer the same rows with nothing in them, or a baseline's.
 
         Raises:
             ArtefactError: The scorer's file cannot be read.
@@ -73,11 +90,13 @@ def _propensity(registered: RegisteredModel | None, threads: int) -> "Propensity
     return PropensityModel.from_text(registered.content, registered.sha256, threads)
 
 
-def _frames(connection: duckdb.DuckDBPyConnection, query: str, day: date) -> Iterator["pd.DataFrame"]:
+def _frames(
+    connection: duckdb.DuckDBPyConnection, query: str, day: date, vectors: int = BATCH_VECTORS
+) -> Iterator["pd.DataFrame"]:
     """The rows of a query about a day in batches, so that memory does not grow with the customers."""
     with connection.cursor() as cursor:
         cursor.execute(query, {"day": day})
-        while not (frame := cursor.fetch_df_chunk(BATCH_VECTORS)).empty:
+        while not (frame := cursor.fetch_df_chunk(vectors)).empty:
             yield frame
 
 
@@ -97,6 +116,8 @@ class PropensityTask(ABC):
 
     threads: int
 
+    reads_scores: ClassVar[tuple[str, ...]] = ()
+
     @abstractmethod
     def specification(self) -> "Specification":
         """What is learned from what."""
@@ -113,6 +134,11 @@ class PropensityTask(ABC):
 
         held = _propensity(champion, self.threads)
         return challenge_propensity(self.specification(), self.examples(connection, day), day, held, self.threads)
+
+    def is_current(self, champion: RegisteredModel) -> bool:
+        """See `Model`."""
+        held = _propensity(champion, self.threads)
+        return held is not None and held.specification == self.specification()
 
 
 @dataclass(frozen=True)
@@ -239,6 +265,7 @@ class DemandForecast:
         "features.weekly_promotions",
         "features.daily_sales",
     )
+    reads_scores: ClassVar[tuple[str, ...]] = ()
 
     def _sales(self, connection: duckdb.DuckDBPyConnection) -> tuple["pd.DataFrame", "pd.DataFrame", "pd.DataFrame"]:
         """Weekly sales, promotions and daily sales, as the refreshed day sees them."""
@@ -255,6 +282,13 @@ class DemandForecast:
         weekly, promotions, daily = self._sales(connection)
         held = _demand(champion)
         return challenge_demand(ForecastSpecification(), weekly, day.isoformat(), promotions, daily, held)
+
+    def is_current(self, champion: RegisteredModel) -> bool:
+        """See `Model`."""
+        from ml.forecast_specification import ForecastSpecification
+
+        held = _demand(champion)
+        return held is not None and held.specification == ForecastSpecification()
 
     def score(
         self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
@@ -296,6 +330,7 @@ class CustomerValue:
         "features.customer_value_labels",
         "features.feature_cut_offs",
     )
+    reads_scores: ClassVar[tuple[str, ...]] = ()
 
     def specification(self) -> "ValueSpecification":
         """With the window and the share that the labels are made with."""
@@ -323,6 +358,11 @@ class CustomerValue:
         held, frame = _value(champion, self.threads), self.examples(connection, day)
         return challenge_value(self.specification(), frame, day, held, self.threads)
 
+    def is_current(self, champion: RegisteredModel) -> bool:
+        """See `Model`."""
+        held = _value(champion, self.threads)
+        return held is not None and held.specification == self.specification()
+
     def score(
         self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
     ) -> Iterator["pd.DataFrame"]:
@@ -349,6 +389,7 @@ class CustomerSegments:
     name: ClassVar[str] = "segments"
     description: ClassVar[str] = "Segments of customers who behave alike, the same from day to day."
     reads: ClassVar[tuple[str, ...]] = ("features.customer_features",)
+    reads_scores: ClassVar[tuple[str, ...]] = ()
 
     def specification(self) -> "SegmentSpecification":
         """What customers are compared by."""
@@ -372,6 +413,10 @@ class CustomerSegments:
 
         return challenge_segments(self.specification(), self.customers(connection, day), day, _segments(champion))
 
+    def is_current(self, champion: RegisteredModel) -> bool:
+        """Never: the challenge itself measures whether the segments fit the day, and keeps them where they do."""
+        return False
+
     def score(
         self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
     ) -> Iterator["pd.DataFrame"]:
@@ -391,6 +436,116 @@ def _segments(registered: RegisteredModel | None) -> "SegmentModel | None":
     return SegmentModel.from_text(registered.content, registered.sha256)
 
 
+@dataclass(frozen=True)
+class Recommendations:
+    """What customers bought teaches what they buy next; everybody gets two lists, to buy again and to discover."""
+
+    threads: int
+
+    name: ClassVar[str] = "recommendations"
+    description: ClassVar[str] = "What each customer most likely buys next: of what they know, and of what they do not."
+    reads: ClassVar[tuple[str, ...]] = (
+        "core.products",
+        "features.order_products",
+        "features.association_rules",
+        "features.customer_order_metrics",
+    )
+    reads_scores: ClassVar[tuple[str, ...]] = ("segments",)
+
+    def specification(self) -> "RecommendationSpecification":
+        """With what may be offered, and how much of it, as the rest of the project has it."""
+        from ml.recommendation_specification import RecommendationSpecification
+
+        limits = thresholds()
+        return RecommendationSpecification(
+            window_days=limits["offer_window_days"],
+            list_length=limits["recommendations_per_list"],
+            max_per_category=limits["recommendations_max_per_category"],
+            sold_within_days=limits["sold_within_days"],
+            excluded_departments=tuple(limits["offer_excluded_departments"]),
+            excluded_categories=tuple(limits["offer_excluded_categories"]),
+        )
+
+    def _purchases(self, connection: duckdb.DuckDBPyConnection, day: date, customers: str) -> "pd.DataFrame":
+        """What some customers bought before a day; `customers` is a query that names them."""
+        return connection.execute(
+            "select customer_id, product_id, order_date, units::double as quantity, net_sales::double as net_sales"
+            f" from features.order_products where order_date < $day and customer_id in ({customers})",
+            {"day": day},
+        ).df()
+
+    def learned_from(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
+        """What the customers who teach bought before a day."""
+        return self._purchases(
+            connection,
+            day,
+            "select distinct customer_id from features.order_products where order_date < $day"
+            f" order by md5(customer_id), customer_id limit {LEARNED_FROM_CUSTOMERS}",
+        )
+
+    def products(self, connection: duckdb.DuckDBPyConnection) -> "pd.DataFrame":
+        """All products."""
+        return connection.execute(
+            "select product_id, product_name, brand, department, category, subcategory from core.products"
+        ).df()
+
+    def challenge(
+        self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
+    ) -> "Challenge":
+        """See `Model`."""
+        from ml.recommendation_challenge import challenge_recommendations
+
+        purchases, products = self.learned_from(connection, day), self.products(connection)
+        held = _recommender(champion, self.threads)
+        return challenge_recommendations(self.specification(), purchases, products, day, held, self.threads)
+
+    def is_current(self, champion: RegisteredModel) -> bool:
+        """See `Model`."""
+        held = _recommender(champion, self.threads)
+        return held is not None and held.specification == self.specification()
+
+    def score(
+        self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
+    ) -> Iterator["pd.DataFrame"]:
+        """See `Model`; without a scorer the lists of the baselines, named so."""
+        from ml.recommender import prepare
+
+        everybody = (
+            "select metrics.customer_id, segments.segment_label as segment"
+            " from features.customer_order_metrics as metrics left join scores.segments as segments"
+            " on metrics.customer_id = segments.customer_id and metrics.as_of_date = segments.refresh_date"
+            " where metrics.as_of_date = $day"
+        )
+        rules = connection.execute(
+            "select antecedent_1 as antecedent, consequent, max(confidence) as confidence, max(lift) as lift"
+            " from features.association_rules"
+            " where as_of_date = $day and level = 'product' and antecedent_2 is null group by all order by all",
+            {"day": day},
+        ).df()
+        recommender = prepare(
+            self.specification(),
+            _recommender(scorer, self.threads),
+            self.learned_from(connection, day),
+            self.products(connection),
+            connection.execute(everybody, {"day": day}).df(),
+            day,
+            rules,
+        )
+        for customers in _frames(connection, everybody, day, RECOMMENDATION_VECTORS):
+            connection.register("customers_of_batch", customers)
+            theirs = self._purchases(connection, day, "select customer_id from customers_of_batch")
+            connection.unregister("customers_of_batch")
+            yield recommender.recommend(customers, theirs)
+
+
+def _recommender(registered: RegisteredModel | None, threads: int) -> "RecommendationModel | None":
+    if registered is None:
+        return None
+    from ml.recommender import RecommendationModel
+
+    return RecommendationModel.from_text(registered.content, registered.sha256, threads)
+
+
 def models(settings: Settings) -> list[Model]:
     """The models, in the order in which they are trained."""
     threads = settings.threads
@@ -400,6 +555,7 @@ def models(settings: Settings) -> list[Model]:
         DemandForecast(),
         CustomerValue(threads),
         CustomerSegments(),
+        Recommendations(threads),
     ]
 
 

@@ -11,6 +11,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     "Orders": (
         *("first_order_at", "last_order_at", "recency_days", "tenure_days", "lifetime_count_orders"),
         *("lifetime_net_sales", "avg_order_value", "average_days_between_orders", "frequency", "monetary"),
+        "next_order_expected_at",
     ),
     "Classes": (
         *("rfm_segment", "lifecycle_stage", "value_tier", "segment_label", "purchase_pattern", "needs_type"),
@@ -34,6 +35,16 @@ BOUGHT = """
     from marts.order_lines inner join marts.products using (product_id)
     where order_lines.customer_id = $customer_id and order_lines.line_type = 'sale'
     group by products.category order by net_sales desc, products.category limit 5
+"""
+RECOMMENDED = """
+    select product_name, reason from marts.product_recommendations
+    where customer_id = $customer_id and list = $list order by list_rank limit 5
+"""
+OFFERED = """
+    select item_label, reason, expected_value from marts.cross_sell_opportunities
+    where customer_id = $customer_id and level = 'subcategory'
+    qualify row_number() over (partition by item_id order by expected_value desc, kind) = 1
+    order by expected_value desc, item_id limit 3
 """
 MOVED = """
     with labels as (
@@ -86,6 +97,12 @@ def portrait(connection: duckdb.DuckDBPyConnection, customer_id: str) -> str:
         lines += _section(heading, [(name, _spoken(value, meanings.get((name, value)))) for name, value in told])
     bought = connection.execute(BOUGHT, of_customer).fetchall()
     lines += _section("Bought most", [(category, f"{sales} in {count} lines") for category, sales, count in bought])
+    for heading, name in (("To buy again", "buy_again"), ("To discover", "discover")):
+        lines += _section(heading, connection.execute(RECOMMENDED, {**of_customer, "list": name}).fetchall())
+    offered = connection.execute(OFFERED, of_customer).fetchall()
+    lines += _section(
+        "To cross-sell", [(item, f"{reason}; worth {value:.2f} in a window") for item, reason, value in offered]
+    )
     moved = connection.execute(MOVED, of_customer).fetchall()
     lines += _section("Moved", [(f"{day} {name}", f"{before} -> {now}") for day, name, before, now in moved])
     return "\n".join(lines)

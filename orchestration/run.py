@@ -1,17 +1,23 @@
-"""One run of the daily refresh in this process, recorded in Dagster's instance like a run from the UI.
+"""One run of the daily refresh in this process, and what became of any run, as Dagster's instance has it.
 
 The stock command loads the code location several times over and starts a process more; this loads it once.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRunStatus, Definitions, RunsFilter
+from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.plan.objects import StepFailureData
 
 from orchestration.jobs import DAILY_REFRESH
 from orchestration.resources.warehouse import exclusive_lock
 from orchestration.settings import Settings
+
+# Who starts a run with a command hears of it there and then; the sensors leave it alone.
+STARTED_BY_COMMAND: Mapping[str, str] = {"customer360/started_by": "command"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,41 @@ def _reason(failure: StepFailureData) -> str:
     return said or (failure.error.to_string() if failure.error else "it failed without a word")
 
 
+def failures_of(instance: DagsterInstance, run_id: str) -> list[str]:
+    """What went wrong in a run, a line or more each: what stopped its steps, and the blocking checks that failed."""
+    failures = []
+    events = {DagsterEventType.STEP_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION}
+    for entry in instance.all_logs(run_id, of_type=events):
+        event = entry.get_dagster_event()
+        if event.event_type == DagsterEventType.STEP_FAILURE:
+            error = event.step_failure_data.error
+            if error is not None and error.cls_name == DagsterAssetCheckFailedError.__name__:
+                continue  # what the check found is told below
+            failures.append(f"{event.step_key}: {_reason(event.step_failure_data)}")
+        else:
+            evaluation = event.asset_check_evaluation_data
+            if not evaluation.passed and evaluation.blocking and evaluation.description:
+                failures.append(evaluation.description)
+    return failures
+
+
+def broken_promises(instance: DagsterInstance, run_id: str) -> list[AssetKey]:
+    """Assets that a run planned and has not materialized. A step that is skipped leaves a run green all the same."""
+
+    def keys(event_type: DagsterEventType) -> set[Any]:
+        entries: Iterable[Any] = instance.all_logs(run_id, of_type=event_type)
+        return {entry.dagster_event.asset_key for entry in entries}
+
+    planned = keys(DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    return sorted(planned - keys(DagsterEventType.ASSET_MATERIALIZATION))
+
+
+def describe_promises(keys: Iterable[AssetKey]) -> str:
+    """The sentence about assets that were left out."""
+    names = ", ".join(key.to_user_string() for key in keys)
+    return f"the run promised {names} and did not materialize them. Look at their steps, then refresh again"
+
+
 def _end_killed_runs(instance: DagsterInstance) -> None:
     """A killed run could not say that it has ended: it would count as running, and keep its pool's slot, for ever."""
     for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
@@ -40,15 +81,23 @@ def _end_killed_runs(instance: DagsterInstance) -> None:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
-def run_daily_refresh(as_of_date: date, settings: Settings) -> Outcome:
+def run_daily_refresh(
+    as_of_date: date, settings: Settings, log_level: str = "INFO", definitions: Definitions | None = None
+) -> Outcome:
     """Runs the job for a day in the instance of DAGSTER_HOME.
+
+    Args:
+        as_of_date: The day.
+        settings: Those of the environment.
+        log_level: Of what is printed.
+        definitions: Whose job; those of the environment by default.
 
     Raises:
         WarehouseError: Another refresh is running.
     """
     from orchestration.definitions import defs
 
-    job = defs.resolve_job_def(DAILY_REFRESH)
+    job = (definitions or defs).resolve_job_def(DAILY_REFRESH)
     with DagsterInstance.get() as instance:
         # Who gets the lock knows that nobody else is running.
         with exclusive_lock(settings.warehouse_path.with_suffix(".lock"), settings.lock_timeout_seconds):
@@ -57,16 +106,13 @@ def run_daily_refresh(as_of_date: date, settings: Settings) -> Outcome:
             partition_key=as_of_date.isoformat(),
             instance=instance,
             raise_on_error=False,
-            run_config={"loggers": {"console": {}}},
+            run_config={"loggers": {"console": {"config": {"log_level": log_level}}}},
+            tags=dict(STARTED_BY_COMMAND),
         )
-        failures = []
-        for event in result.all_events:
-            if event.event_type == DagsterEventType.STEP_FAILURE:
-                failures.append(f"{event.step_key}: {_reason(event.step_failure_data)}")
-            elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
-                evaluation = event.asset_check_evaluation_data
-                if not evaluation.passed and evaluation.blocking and evaluation.description:
-                    failures.append(evaluation.description)
+        failures = failures_of(instance, result.run_id)
         if not result.success and not failures:
             failures = [event.message or str(event.event_type) for event in result.all_events if event.is_failure]
+        left_out = broken_promises(instance, result.run_id)
+        if result.success and left_out:
+            failures.append(describe_promises(left_out))
     return Outcome(result.run_id, tuple(failures))

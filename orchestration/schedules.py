@@ -2,6 +2,7 @@
 
 from dagster import (
     DefaultScheduleStatus,
+    JobDefinition,
     RunRequest,
     ScheduleDefinition,
     ScheduleEvaluationContext,
@@ -9,7 +10,9 @@ from dagster import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from orchestration.landing import resolve_as_of
+from orchestration.alerts import Alert, send
+from orchestration.freshness import readers_have
+from orchestration.landing import LandingError, resolve_as_of
 from orchestration.settings import Settings
 from orchestration.sources import Source
 
@@ -26,9 +29,28 @@ def daily_schedule(job: UnresolvedAssetJobDefinition, settings: Settings, source
         description="Refreshes the day after the newest order that has arrived, at most today.",
     )
     def daily_refresh_schedule(context: ScheduleEvaluationContext) -> RunRequest:
-        as_of_date = resolve_as_of(
-            source, source.input_dir(settings.input), settings.as_of, context.scheduled_execution_time
-        )
+        try:
+            as_of_date = resolve_as_of(
+                source, source.input_dir(settings.input), settings.as_of, context.scheduled_execution_time
+            )
+        except LandingError as error:  # there will be no run that a sensor could see
+            subject = f"The refresh of {source.name} could not start; what is published stays as it was."
+            alert = Alert("failed", subject, (f"landing: {error}",), readers_have(settings, source))
+            for problem in send(alert, settings):
+                context.log.warning(problem)
+            raise
         return RunRequest(partition_key=as_of_date.isoformat())
 
     return daily_refresh_schedule
+
+
+def housekeeping_schedule(job: JobDefinition, settings: Settings, source: Source) -> ScheduleDefinition:
+    """When what is old is removed by itself."""
+    return ScheduleDefinition(
+        name="housekeeping_schedule",
+        job=job,
+        cron_schedule=settings.housekeeping_cron,
+        execution_timezone=settings.schedule_time_zone or source.time_zone,
+        default_status=DefaultScheduleStatus.RUNNING,
+        description="Removes what the settings no longer keep.",
+    )

@@ -5,14 +5,16 @@ commands take; every setting also has its long name, `CUSTOMER360_<NAME>`.
 """
 
 import os
+import shlex
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +33,7 @@ TELEMETRY_OFF = {
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
-MODELS = ("churn", "response", "demand", "value", "segments")
+MODELS = ("churn", "response", "demand", "value", "segments", "recommendations")
 
 
 class SettingsError(ValueError):
@@ -77,8 +79,41 @@ class Settings(BaseSettings):
     )
     first_as_of: date = Field(date(2017, 1, 2), description="First day that the Dagster UI offers as a partition.")
 
+    housekeeping_cron: str = Field("0 3 * * 0", description="When what is old is removed: before Sunday's refresh.")
+    refresh_grace_minutes: Annotated[float, Field(gt=0)] = Field(
+        120, description="How long after its time a refresh may be published before it counts as missed."
+    )
+    alert_command: str | None = Field(
+        None, description="Command that a failed, blocked or missed refresh runs; the alert is JSON on its input."
+    )
+    alert_webhook: SecretStr | None = Field(
+        None, description="Address that such an alert is posted to as JSON; a secret, so it is in no log."
+    )
+    alert_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        10, description="How long the command and the address may each take; a refresh waits no longer for them."
+    )
+
+    dagster_storage_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL for Dagster's records, for services on several processes; without one, SQLite files.",
+    )
+    host: str = Field("127.0.0.1", description="Address that the UI and the code location listen on: loopback.")
+    code_host: str = Field("127.0.0.1", description="Where webserver and daemon find the code location.")
+
     keep_versions: Annotated[int, Field(ge=1)] = Field(
         7, description="Published versions that stay for readers and for rolling back: a week."
+    )
+    keep_raw_loads: Annotated[int, Field(ge=1)] = Field(
+        3, description="Loads of each source file whose raw files stay; those in force are the newest."
+    )
+    keep_run_days: Annotated[int, Field(ge=1)] = Field(
+        90, description="Days that runs with their logs, and results of checks, stay: a quarter to look back on."
+    )
+    keep_score_days: Annotated[int, Field(ge=100)] = Field(
+        400, description="Days of score files that stay: a year, and outcomes come up to 84 days after a score."
+    )
+    keep_model_versions: Annotated[int, Field(ge=2)] = Field(
+        30, description="Newest versions of a model that stay in the registry, beside champions and what has scored."
     )
     memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$")] = Field(
         "2GB", description="DuckDB's memory; it spills to disk beyond. Leaves room beside Python."
@@ -121,11 +156,45 @@ class Settings(BaseSettings):
         3, description="Net sales of the newest week, times or divided by the median of eight weeks before."
     )
 
+    retrain: Literal["when_due", "always"] = Field(
+        "when_due",
+        description="Whether a refresh trains every model anew, or those whose age or monitoring asks for it: what"
+        " models learn from comes about once a week, so that in between nothing new can be learned.",
+    )
+    max_model_age_days: Annotated[int, Field(ge=1)] = Field(
+        7, description="Days after which a model is trained anew: cut-offs and weeks of sales are a week apart."
+    )
+    warn_drift: Annotated[float, Field(gt=0)] = Field(
+        0.25,
+        description="Population stability index, beyond chance, of a feature against the rows that taught last, or of"
+        " scores against the day before; .25 is called a shift (Siddiqi 2006). Warns, and asks for training.",
+    )
+    block_drift: Annotated[float, Field(gt=0)] = Field(
+        1, description="The same, beyond which nothing is published: such features or scores are most likely broken."
+    )
+    warn_decay: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.25, description="Share of the skill shown on the hold-out that outcomes may miss. Warns, asks for training."
+    )
+    block_decay: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.75, description="The same, beyond which nothing is published: little better than no model."
+    )
+
     max_class_change: Annotated[float, Field(gt=1)] = Field(
         3,
         description="Customers who change class, times the median of earlier pairs of days as far apart; more warn that"
         " a model or a rule decays.",
     )
+
+    @model_validator(mode="after")
+    def _warns_before_it_blocks(self) -> Self:
+        for name in ("drift", "decay"):
+            warn, block = getattr(self, f"warn_{name}"), getattr(self, f"block_{name}")
+            if warn > block:
+                raise ValueError(
+                    f"CUSTOMER360_WARN_{name.upper()} {warn:g} is above CUSTOMER360_BLOCK_{name.upper()} {block:g};"
+                    " what blocks has to warn first"
+                )
+        return self
 
     @field_validator("models")
     @classmethod
@@ -134,6 +203,37 @@ class Settings(BaseSettings):
         if unknown:
             raise ValueError(f"unknown model {', '.join(unknown)}; give some of {', '.join(MODELS)}, or none")
         return models
+
+    @field_validator("alert_command")
+    @classmethod
+    def _command_can_be_split(cls, command: str | None) -> str | None:
+        try:
+            words = shlex.split(command or "")
+        except ValueError as error:
+            raise ValueError(f"{command!r} cannot be split into words ({error}); close its quotes") from None
+        return command if words else None
+
+    @field_validator("dagster_storage_url")
+    @classmethod
+    def _storage_is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        # The driver is named as SQLAlchemy would take another one than Dagster's by default.
+        if url is not None and not url.get_secret_value().startswith("postgresql+psycopg2://"):
+            raise ValueError(
+                "not the address of a database; give postgresql+psycopg2://user:password@host:port/database"
+            )
+        return url
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _webhook_is_an_address(cls, webhook: SecretStr | None) -> SecretStr | None:
+        try:
+            parts = urlsplit(webhook.get_secret_value() if webhook else "http://nowhere")
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            # What was given is not said: it may be a secret with one letter missing.
+            raise ValueError("not an address; give one that begins with https:// or http://")
+        return webhook
 
     @field_validator("source")
     @classmethod
@@ -276,8 +376,10 @@ def load_settings(**overrides: Any) -> Settings:
 
 def _problem(issue: Mapping[str, Any]) -> str:
     """One value that cannot be used: under which name, what was given, what was expected."""
-    name = str(issue["loc"][0]).upper().removeprefix("CUSTOMER360_")
     text = str(issue["msg"])
+    if not issue["loc"]:  # of two settings together, which are named
+        return text.removeprefix("Value error, ")
+    name = str(issue["loc"][0]).upper().removeprefix("CUSTOMER360_")
     if issue["type"] == "value_error":  # of a validator above, which names the value itself
         return f"CUSTOMER360_{name}: {text.removeprefix('Value error, ')}"
     return f"CUSTOMER360_{name}: {issue['input']!r} cannot be used: {text[0].lower()}{text[1:]}"

@@ -19,6 +19,10 @@ SAMPLE = load_source("complete_journey").input_dir(None)
 # Every kill at every boundary takes many minutes: `make exhaust` tries them all, `make test` a few.
 EXHAUSTIVE = os.environ.get("EXHAUSTIVE") == "1"
 HOUSEHOLDS = 60  # of 2,469: every kind of row is there, and a refresh takes little more than its start
+# What they hold depends on which days were refreshed before.
+HISTORY_TABLES = frozenset(
+    {"customer_360_history", "segment_transitions", "demand_forecast_history", "product_recommendations_history"}
+)
 
 
 def cut_sample(folder: Path, households: int = HOUSEHOLDS) -> Path:

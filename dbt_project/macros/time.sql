@@ -82,3 +82,8 @@
 {% macro week_start(business_date) -%}
     {{ add_days(business_date, '-' ~ days_into_period(business_date, "date '" ~ var('week_anchor') ~ "'", 7)) }}
 {%- endmacro %}
+
+{# A span of whole hours, rounded. #}
+{% macro hours(number) -%}
+    (round({{ number }})::bigint * interval 1 hour)
+{%- endmacro %}

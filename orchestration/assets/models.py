@@ -1,7 +1,7 @@
 """Models and what they say: gate 2, then for each model its training with gate 3, then its scores with their gate.
 
-A refresh trains every model anew; `ml` decides whether the challenger may score. Where it may not, the champion stays,
-and where there is none the scores are NULL.
+A refresh trains a model where its age or its monitoring asks for it; `ml` decides whether the challenger may score.
+Where it may not, the champion stays, and where there is none the scores are NULL. Last, all of them are watched.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from dagster import (
     AssetCheckExecutionContext,
+    AssetCheckKey,
     AssetCheckResult,
     AssetChecksDefinition,
     AssetCheckSpec,
@@ -22,6 +23,7 @@ from dagster import (
     MetadataValue,
     PartitionsDefinition,
     asset,
+    asset_check,
     multi_asset_check,
 )
 
@@ -30,11 +32,14 @@ from orchestration.assets.warehouse import relation_key
 from orchestration.checks.asset_checks import asset_check_result, is_asked
 from orchestration.checks.dbt_tests import required_tests
 from orchestration.checks.features import features_suites, read_profiles
+from orchestration.checks.monitoring import monitoring_suites, read_monitoring
 from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
 from orchestration.checks.scores import GATE, SUITES, profile_scores
 from orchestration.markdown import markdown_picture, markdown_table
 from orchestration.models import Model, models
+from orchestration.monitoring import MONITORING, WATCHED, evidence, monitor
 from orchestration.partitions import partition_day
+from orchestration.pictures import picture_of_monitoring
 from orchestration.policies import OWNERS, WAREHOUSE_POOL
 from orchestration.resources.registry import UNREGISTERED, RegisteredModel, Registry, RegistryError
 from orchestration.resources.warehouse import Warehouse
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
 SHOWN_METRICS = (
     *("roc_auc", "average_precision", "r_precision", "ece", "brier", "lift_10"),
     *("wape", "mase", "bias", "coverage_80", "spearman", "normalised_gini"),
+    *("recall_10", "ndcg_10", "hit_rate_10", "recall_10_new", "ndcg_10_new", "coverage_10", "novelty_10"),
 )
 
 
@@ -99,6 +105,22 @@ def _require_gate_2(connection: duckdb.DuckDBPyConnection, required: set[tuple[s
     return " ".join(contents[table].content_hash for table in model.reads)
 
 
+def _reasons_to_train(settings: Settings, model: Model, day: date, incumbent: RegisteredModel) -> list[str]:
+    """What asks for a challenger of this champion, a sentence each.
+
+    Raises:
+        ArtefactError: The champion's file cannot be read.
+    """
+    reasons = []
+    if settings.retrain == "always":
+        reasons.append("CUSTOMER360_RETRAIN is always")
+    if (age := (day - incumbent.as_of_date).days) >= settings.max_model_age_days:
+        reasons.append(f"the champion was trained {age} days ago")
+    if not reasons and not model.is_current(incumbent):
+        reasons.append("the champion is not made as one would be made today, or decides itself whether it stays")
+    return reasons or evidence(model.name, day, settings)
+
+
 def _challenge(
     context: AssetExecutionContext,
     connection: duckdb.DuckDBPyConnection,
@@ -108,12 +130,18 @@ def _challenge(
     incumbent: RegisteredModel | None,
 ) -> tuple["Challenge", RegisteredModel | None]:
     """The day's challenge, and the champion if it could be read."""
-    from ml.decision import Challenge, without_challenger
+    from ml.decision import Challenge, champion_kept, without_challenger
 
     if model.name not in settings.models.split(","):
         reason = f"skipped: {model.name} is not among the models of CUSTOMER360_MODELS"
         return Challenge(without_challenger(reason, has_champion=False)), None
     try:
+        reasons = ["there is no champion"] if incumbent is None else _reasons_to_train(settings, model, day, incumbent)
+        if incumbent is not None and not reasons:
+            age = (day - incumbent.as_of_date).days
+            kept = champion_kept(f"it was trained {age} days ago, and nothing has drifted beyond its limits")
+            return Challenge(kept), incumbent
+        context.log.info(f"{model.name} is challenged: {'; '.join(reasons)}")
         return model.challenge(connection, day, incumbent), incumbent
     except ArtefactError as error:  # of another version of the code: it cannot score, nor be compared with
         context.log.warning(f"{model.name}: the champion cannot be used. {error}")
@@ -166,7 +194,9 @@ def _train(
         # What is not in the registry cannot be found again: it does not score.
         decision = without_challenger("the challenger could not be registered", has_champion=incumbent is not None)
     scorer = {"challenger": challenger, "champion": incumbent, "nobody": None}[decision.scores]
-    registry.keep_for(model.name, day, decision, scorer, challenge.card)
+    is_kept = challenge.artefact is None and decision.scores == "champion" and not challenge.card
+    card = registry.last_card(model.name, before=day) if is_kept else challenge.card
+    registry.keep_for(model.name, day, decision, scorer, card)
 
     said = "; ".join(decision.reasons)
     context.log.info(f"{model.name}: scored by {decision.scores}. {said}")
@@ -196,8 +226,8 @@ def _train(
     }
     if challenge.performance["metric"].isin(SHOWN_METRICS).any():
         metadata["measured"] = _beside_baselines(challenge.performance)
-    if challenge.card:
-        metadata["model_card"] = MetadataValue.md(challenge.card)
+    if card:
+        metadata["model_card"] = MetadataValue.md(card)
     metadata |= {name: markdown_picture(png) for name, png in challenge.pictures.items()}
     return MaterializeResult(metadata=metadata)
 
@@ -226,7 +256,7 @@ def _score(
     return MaterializeResult(
         metadata={
             "dagster/row_count": rows,
-            "version": scorer.version if scorer else "none: scores are NULL",
+            "version": scorer.version if scorer else "none: no model may score",
             "preview": table,
         }
     )
@@ -250,6 +280,9 @@ def build_models(
             description="What was measured of each model and its baselines; training writes it.",
         )
     )
+
+    watched = [model for model in known if model.name in WATCHED]
+    assets.append(_monitoring(settings, watched, partitions))
 
     @multi_asset_check(
         name="features_gate",
@@ -278,33 +311,95 @@ def build_models(
                 yield asset_check_result(context, results, relation_key(suite.table_name), "features_gate")
 
     @multi_asset_check(
-        name="scores_gate",
+        name="monitoring_gate",
         specs=[
             AssetCheckSpec(
-                "scores_gate",
-                asset=relation_key(SUITES[model.name].table_name),
-                description="One for whom one is due, all or none, sane as a whole, by Great Expectations.",
-                blocking=True,
+                f"{suite.name}_gate",
+                asset=relation_key(suite.table_name),
+                description="Drift of features and scores, and skill against the hold-out, within their limits.",
+                blocking=suite.severity == "error",
             )
-            for model in known
+            for suite in monitoring_suites(settings)
         ],
         can_subset=True,
         pool=WAREHOUSE_POOL,
     )
-    def scores_gate(context: AssetCheckExecutionContext, warehouse: Warehouse) -> Iterator[AssetCheckResult]:
+    def monitoring_gate(context: AssetCheckExecutionContext, warehouse: Warehouse) -> Iterator[AssetCheckResult]:
+        """What the models in force show: beyond one limit it warns, beyond the other it blocks publication."""
+        with warehouse.connect() as connection:
+            (day,) = connection.execute("select as_of_date from control.refresh").fetchall()[0]
+            frame = read_monitoring(connection, day, [model.name for model in watched])
+            for suite in monitoring_suites(settings):
+                key = AssetCheckKey(relation_key(suite.table_name), f"{suite.name}_gate")
+                if key not in context.selected_asset_check_keys:
+                    continue
+                content = relation_contents(connection, [suite.table_name], {})[suite.table_name]
+                results = suite.validate(frame, content.content_hash)
+                record(connection, results, run_id=context.run.run_id, as_of_date=day)
+                yield asset_check_result(context, results, relation_key(suite.table_name), f"{suite.name}_gate")
+
+    # Scores one by one: who reads another model's waits for their gate alone.
+    return assets, [features_gate, *(_scores_gate(model) for model in known), monitoring_gate]
+
+
+def _scores_gate(model: Model) -> AssetChecksDefinition:
+    suite = SUITES[model.name]
+
+    @asset_check(
+        asset=relation_key(suite.table_name),
+        name="scores_gate",
+        description="One for whom one is due, all or none, sane as a whole, by Great Expectations.",
+        blocking=True,
+        pool=WAREHOUSE_POOL,
+    )
+    def scores_gate(context: AssetCheckExecutionContext, warehouse: Warehouse) -> AssetCheckResult:
         """Gate 3 on scores: blocks the marts."""
         with warehouse.connect() as connection:
             (day,) = connection.execute("select as_of_date from control.refresh").fetchall()[0]
-            for model in known:
-                suite = SUITES[model.name]
-                if not is_asked(context, relation_key(suite.table_name)):
-                    continue
-                content = relation_contents(connection, [suite.table_name], {})[suite.table_name]
-                results = suite.validate(profile_scores(connection, model.name, day), content.content_hash)
-                record(connection, results, run_id=context.run.run_id, as_of_date=day)
-                yield asset_check_result(context, results, relation_key(suite.table_name), "scores_gate")
+            content = relation_contents(connection, [suite.table_name], {})[suite.table_name]
+            results = suite.validate(profile_scores(connection, model.name, day), content.content_hash)
+            record(connection, results, run_id=context.run.run_id, as_of_date=day)
+            return asset_check_result(context, results, relation_key(suite.table_name), "scores_gate")
 
-    return assets, [features_gate, scores_gate]
+    return scores_gate
+
+
+def _monitoring(settings: Settings, watched: list[Model], partitions: PartitionsDefinition) -> AssetsDefinition:
+    """How the models in force do."""
+
+    @asset(
+        key=["scores", MONITORING],
+        deps=[["scores", model.name] for model in watched],
+        partitions_def=partitions,
+        group_name="models",
+        kinds={"parquet"},
+        owners=OWNERS,
+        description="Drift of features and scores, and what became of earlier scores, beside their limits.",
+        pool=WAREHOUSE_POOL,
+    )
+    def monitoring(context: AssetExecutionContext, warehouse: Warehouse, registry: Registry) -> MaterializeResult[None]:
+        day = partition_day(context.partition_key)
+        with warehouse.connect() as connection:
+            for model in watched:
+                _require_day(connection, model, day)
+                scorer = registry.scorer(model.name, day)
+                found = monitor(connection, model.name, day, scorer, settings).assign(model=model.name)
+                write_scores(connection, MONITORING, model.name, day, [found], settings.scores_dir)
+            show_scores(connection, settings.scores_dir, day)
+            beyond = connection.execute(
+                "select model, kind, metric, round(value, 3), round(coalesce(expected, warn_limit), 3), status"
+                f" from scores.{MONITORING} where refresh_date = $day and status != 'ok' order by all",
+                {"day": day},
+            ).fetchall()
+            (rows,) = connection.execute(
+                f"select count(*) from scores.{MONITORING} where refresh_date = $day", {"day": day}
+            ).fetchall()[0]
+            png = picture_of_monitoring(connection, day)
+        header = ("model", "kind", "of", "value", "expected or limit", "status")
+        metadata: dict[str, Any] = {"dagster/row_count": rows, "beyond_limits": markdown_table(header, beyond)}
+        return MaterializeResult(metadata=metadata if png is None else {**metadata, "picture": markdown_picture(png)})
+
+    return monitoring
 
 
 def _assets_of(
@@ -330,7 +425,7 @@ def _assets_of(
 
     @asset(
         key=["scores", model.name],
-        deps=[["models", model.name], *reads],
+        deps=[["models", model.name], *(["scores", name] for name in model.reads_scores), *reads],
         partitions_def=partitions,
         group_name="models",
         kinds={"parquet"},

@@ -1,13 +1,14 @@
 """Gate 4 and publication: the marts alone, as a new version, once every gate has passed for exactly these tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
-    DagsterEventType,
     Failure,
+    FreshnessPolicy,
     MaterializeResult,
     MetadataValue,
     asset,
@@ -19,12 +20,15 @@ from orchestration.checks.dbt_tests import relation_name, required_tests
 from orchestration.checks.features import features_suites
 from orchestration.checks.landing import landing_suites
 from orchestration.checks.marts import marts_suites
+from orchestration.checks.monitoring import monitoring_suites
 from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
+from orchestration.freshness import fresh_until, longest_wait
 from orchestration.markdown import markdown_table
 from orchestration.partitions import partition_day
 from orchestration.policies import OWNERS, TRANSIENT, WAREHOUSE_POOL
 from orchestration.resources.publication import Publication, PublicationError, PublicationStore
 from orchestration.resources.warehouse import Warehouse
+from orchestration.run import broken_promises, describe_promises
 from orchestration.settings import MODELS, Settings
 from orchestration.sources import Source
 
@@ -44,7 +48,7 @@ def required_checks(settings: Settings, source: Source, manifest: Mapping[str, A
     """Every check that must have passed before publication, as (check_name, table_name): the catalogue of the gates."""
     landing = [suite for table in source.tables for suite in landing_suites(source, table, settings)]
     of_scores = [scores.SUITES[model] for model in MODELS]
-    suites = (*landing, *features_suites(settings), *of_scores, *marts_suites(settings))
+    suites = (*landing, *features_suites(settings), *of_scores, *monitoring_suites(settings), *marts_suites(settings))
     blocking = [suite for suite in suites if suite.severity == "error"]
     return required_tests(manifest) | {(name, suite.table_name) for suite in blocking for name in suite.check_names}
 
@@ -91,18 +95,13 @@ def publish_marts(
         # The gate's own result is part of what is published.
         contents |= relation_contents(connection, ["marts.data_quality_results"], hashes)
     expected = {table.removeprefix("marts."): contents[table] for table in tables}
-    return store.publish(settings.warehouse_path, expected, as_of_date=as_of_date, source=source.name)
-
-
-def _broken_promises(context: AssetExecutionContext) -> list[str]:
-    """Assets that the run planned and has not materialized, but for publication itself."""
-
-    def keys(event_type: DagsterEventType) -> set[Any]:
-        entries: Iterable[Any] = context.instance.all_logs(context.run_id, of_type=event_type)
-        return {entry.dagster_event.asset_key for entry in entries}
-
-    promised = keys(DagsterEventType.ASSET_MATERIALIZATION_PLANNED) - {context.asset_key}
-    return sorted(key.to_user_string() for key in promised - keys(DagsterEventType.ASSET_MATERIALIZATION))
+    return store.publish(
+        settings.warehouse_path,
+        expected,
+        as_of_date=as_of_date,
+        source=source.name,
+        fresh_until=fresh_until(datetime.now(UTC), settings, source),
+    )
 
 
 def build_publication(settings: Settings, source: Source, manifest: Mapping[str, Any]) -> AssetsDefinition:
@@ -117,16 +116,14 @@ def build_publication(settings: Settings, source: Source, manifest: Mapping[str,
         description="The version that readers open: a new file of all marts, swapped in by one rename.",
         retry_policy=TRANSIENT,
         pool=WAREHOUSE_POOL,
+        freshness_policy=FreshnessPolicy.time_window(fail_window=longest_wait(settings, source)),
     )
     def published_marts(context: AssetExecutionContext, warehouse: Warehouse) -> MaterializeResult[None]:
         """Gate 4, then the new version."""
-        broken = _broken_promises(context)
+        # This asset is the last one promised, and about to be kept.
+        broken = [key for key in broken_promises(context.instance, context.run_id) if key != context.asset_key]
         if broken:
-            raise Failure(
-                description=f"gate publication: the run promised {', '.join(broken)} and did not materialize them."
-                " Look at their steps, then refresh again",
-                allow_retries=False,
-            )
+            raise Failure(description=f"gate publication: {describe_promises(broken)}", allow_retries=False)
         store = PublicationStore(settings.published_dir, settings.keep_versions, settings.duckdb_config())
         try:
             publication = publish_marts(warehouse, store, settings, source, manifest, context.run_id)

@@ -27,7 +27,7 @@ def _not_less(name: str, words: str, greater: str, less: str) -> Rule:
 SCORES = (
     *("churn_probability", "churn_risk_tier", "churn_reason_1", "churn_reason_2", "churn_reason_3"),
     *("predicted_clv", "predicted_clv_lower_80", "predicted_clv_upper_80", "total_clv", "key_account_probability"),
-    *("segment_id", "segment_label"),
+    *("segment_id", "segment_label", "next_product_id", "next_category", "next_order_expected_at"),
 )
 COSTS = ("contribution_margin", "is_unprofitable")
 

@@ -9,6 +9,7 @@ import duckdb
 import pandas as pd
 
 from orchestration.checks.expectations import Rule, Suite, between
+from orchestration.dbt_project import thresholds
 
 GATE = "models"
 REMEDY = (
@@ -196,6 +197,64 @@ def profile_segments(connection: duckdb.DuckDBPyConnection, day: date) -> pd.Dat
     ).df()
 
 
+def profile_recommendations(connection: duckdb.DuckDBPyConnection, day: date) -> pd.DataFrame:
+    """The day's recommendations in one row.
+
+    Returns:
+        `rows`; `missing` customers without a row, where anything may be recommended; `extra` rows of others;
+        `duplicates` of customer and rank or product; `unknown` products, or such as may not be offered; `unsold` ones,
+        which nobody bought for too long; `misplaced` rows that are in the other list; `out_of_order` ranks that leave
+        one out, or do not follow the score; `crowded` categories, with more products in a list than allowed.
+    """
+    limits = thresholds()
+    return connection.execute(
+        """
+        with due as (select customer_id from features.customer_order_metrics where as_of_date = $day),
+        scores as (select * from scores.recommendations where refresh_date = $day),
+        bought as (select * from features.order_products where order_date < $day),
+        offered as (
+            select product_id, max(order_date) as sold_date from bought group by product_id
+        ),
+        placed as (
+            select
+                scores.*, categories.department, categories.category, offered.sold_date,
+                bought.product_id is not null as was_bought,
+                row_number() over (partition by customer_id order by rank) as place,
+                row_number() over (partition by customer_id, list order by list_rank) as list_place,
+                score > lag(score) over (partition by customer_id, method order by rank) as is_above
+            from scores
+            left join core.products as categories using (product_id)
+            left join offered using (product_id)
+            left join (select distinct customer_id, product_id from bought) as bought using (customer_id, product_id)
+        ),
+        categories as (
+            select count(*) as products from placed where category != 'unknown'
+            group by customer_id, list, department, category
+        )
+        select
+            count(*) as rows,
+            case when exists (from offered where sold_date >= $day - $sold_within_days::int)
+                then (select count(*) from due anti join scores using (customer_id)) else 0 end as missing,
+            count(*) filter (where customer_id not in (select customer_id from due)) as extra,
+            2 * count(*) - count(distinct (customer_id, rank)) - count(distinct (customer_id, product_id))
+                as duplicates,
+            count(*) filter (where sold_date is null) as unknown,
+            count(*) filter (where sold_date < $day - $sold_within_days::int) as unsold,
+            count(*) filter (
+                where is_new_to_customer = was_bought or is_new_to_customer != (list = 'discover')
+            ) as misplaced,
+            count(*) filter (where rank != place or list_rank != list_place or is_above) as out_of_order,
+            (select count(*) from categories where products > $max_per_category) as crowded
+        from placed
+        """,
+        {
+            "day": day,
+            "sold_within_days": limits["sold_within_days"],
+            "max_per_category": limits["recommendations_max_per_category"],
+        },
+    ).df()
+
+
 def _none(column: str, words: str) -> Rule:
     return between(f"none_{column}", words, column, 0, 0)
 
@@ -248,6 +307,17 @@ SUITES = {
         between("segments_differ", "at least two segments", "segments", 2),
         between("no_segment_is_everybody", "no segment with nearly all customers", "largest_share", 0, 0.98),
     ),
+    "recommendations": _suite(
+        "recommendations",
+        _none("missing", "a list for each customer"),
+        _none("extra", "lists for no others than customers"),
+        _none("duplicates", "one product at a rank, and each product once"),
+        _none("unknown", "no product that may not be offered"),
+        _none("unsold", "no product that is not sold any more"),
+        _none("misplaced", "in buy_again what was bought before, in discover what was not"),
+        _none("out_of_order", "ranks that follow the score"),
+        _none("crowded", "no more products of a category in a list than recommendations_max_per_category"),
+    ),
     "demand": _suite(
         "demand",
         _none("missing", "a row for each series"),
@@ -259,7 +329,12 @@ SUITES = {
         _level("a total within three times the last weeks', up or down", 3),
     ),
 }
-PROFILES = {"demand": profile_demand_scores, "value": profile_value_scores, "segments": profile_segments}
+PROFILES = {
+    "demand": profile_demand_scores,
+    "value": profile_value_scores,
+    "segments": profile_segments,
+    "recommendations": profile_recommendations,
+}
 
 
 def profile_scores(connection: duckdb.DuckDBPyConnection, model: str, day: date) -> pd.DataFrame:

@@ -39,7 +39,7 @@ _SCHEMA = "marts"
 _PUBLICATION_TABLE = "publication"
 _VERSION = re.compile(r"(?P<number>\d{6,})-\d{4}-\d{2}-\d{2}")
 
-_CREATE_PUBLICATION_TABLE = """
+_CREATE_PUBLICATION = """
 create table marts.publication (
     table_name varchar,
     version varchar,
@@ -47,7 +47,8 @@ create table marts.publication (
     source varchar,
     row_count bigint,
     content_hash varchar,
-    published_at timestamp
+    published_at timestamp,
+    fresh_until timestamp
 );
 comment on table marts.publication is
     'One row per published table: which version this file is, and what the gates passed.';
@@ -60,6 +61,26 @@ comment on column marts.publication.row_count is 'Number of rows of the table.';
 comment on column marts.publication.content_hash is
     'SHA-256 over the columns and rows of the table, whatever their order on disk.';
 comment on column marts.publication.published_at is 'When the version was published, in UTC.';
+comment on column marts.publication.fresh_until is
+    'By when the next version is due, in UTC: later than that a refresh was missed. NULL where nobody said.';
+-- A view, as an age is one of the moment at which it is read. The clock is read without a time zone's extension.
+create view marts.freshness as
+select
+    version,
+    as_of_date,
+    published_at,
+    fresh_until,
+    round((epoch_us(now()) - epoch_us(published_at)) / 3600000000, 1) as age_hours,
+    epoch_us(now()) <= epoch_us(fresh_until) as is_fresh
+from marts.publication
+limit 1;
+comment on view marts.freshness is 'One row: how old this version is at the moment, and whether a newer one is due.';
+comment on column marts.freshness.version is 'Version of the whole file.';
+comment on column marts.freshness.as_of_date is 'Logical day of the refresh: data from its midnight on is not seen.';
+comment on column marts.freshness.published_at is 'When the version was published, in UTC.';
+comment on column marts.freshness.fresh_until is 'By when the next version is due, in UTC.';
+comment on column marts.freshness.age_hours is 'Hours since the version was published.';
+comment on column marts.freshness.is_fresh is 'Whether no newer version is due yet; NULL where nobody said when.';
 """
 
 
@@ -126,6 +147,7 @@ class PublicationStore:
         *,
         as_of_date: date,
         source: str,
+        fresh_until: datetime | None = None,
     ) -> Publication:
         """Publish the marts of a warehouse as a new version and make it current.
 
@@ -134,6 +156,7 @@ class PublicationStore:
             expected: The content that the gates passed, for every table and view in schema `marts`.
             as_of_date: Logical day of the refresh.
             source: Source that the data came from.
+            fresh_until: By when the next version is due (aware); told to readers.
 
         Returns:
             The new, now current version.
@@ -153,7 +176,7 @@ class PublicationStore:
             version = f"{number:06d}-{as_of_date}"
             self._remove_leftovers()
             try:
-                publication = self._build(warehouse, expected, version, as_of_date, source)
+                publication = self._build(warehouse, expected, version, as_of_date, source, fresh_until)
                 self._make_current(version)
             except BaseException:
                 with suppress(OSError):
@@ -226,6 +249,20 @@ class PublicationStore:
             raise _damaged(version, f"SHA-256 of {file} is {given}, expected {publication.sha256}")
         return publication
 
+    def damage(self) -> list[str]:
+        """What is wrong with any version, or with what is current, as messages; none where all is well."""
+        problems = []
+        try:
+            versions = dict.fromkeys(self._known_versions()) if self._versions_folder.exists() else {}
+        except PublicationError as error:
+            return [str(error)]
+        for version in versions:
+            try:
+                self.verify(version)
+            except PublicationError as error:
+                problems.append(str(error))
+        return problems
+
     def current_file(self) -> Path:
         """The current version's own file, verified; its content stays when current moves on.
 
@@ -243,6 +280,7 @@ class PublicationStore:
         version: str,
         as_of_date: date,
         source: str,
+        fresh_until: datetime | None,
     ) -> Publication:
         """Build, check and finish a version; not yet current."""
         published_at = datetime.now(UTC)
@@ -254,7 +292,7 @@ class PublicationStore:
         with duckdb.connect(building, config=self._duckdb_config) as connection:
             connection.begin()
             _copy_marts(connection, warehouse, expected)
-            connection.execute(_CREATE_PUBLICATION_TABLE)
+            connection.execute(_CREATE_PUBLICATION)
             for table in tables:
                 row = (
                     table.table_name,
@@ -264,8 +302,9 @@ class PublicationStore:
                     table.row_count,
                     table.content_hash,
                     published_at.replace(tzinfo=None),
+                    None if fresh_until is None else fresh_until.astimezone(UTC).replace(tzinfo=None),
                 )
-                values = ", ".join(_literal(value) for value in row)
+                values = ", ".join("null" if value is None else _literal(value) for value in row)
                 connection.execute(f"insert into marts.publication values ({values})")
             connection.commit()
             connection.execute("checkpoint")

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from dagster import ConfigurableResource
 from pydantic import Field
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 MODEL_FILE, CARD_FILE, RECORD_FILE = "model.json", "card.md", "record.json"
 UNREGISTERED = "unregistered"
+AGAIN = "train it again: make refresh with CUSTOMER360_RETRAIN=always"
 HEADLINE_METRICS = (
     "roc_auc",
     "average_precision",
@@ -228,6 +230,89 @@ class Registry(ConfigurableResource["Registry"]):
         client.set_terminated(run_id)
         return run_id, f"{run.info.artifact_uri}/{MODEL_FILE}"
 
+    def prune(self, models: Sequence[str], keep: int) -> int:
+        """Deletes old versions with their files; the champion, the one before it, and what has scored lately stay.
+
+        Args:
+            models: Whose.
+            keep: Newest versions of each that stay whatever they are.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            RegistryError: The registry cannot be reached.
+        """
+        if self.is_empty:
+            return 0
+        count = 0
+        with self._client() as client:
+            for model in models:
+                versions = sorted(self._versions(client, model), key=_by_age)
+                for version in versions[:-keep]:
+                    if str(version.version) not in self._needed(model, versions):
+                        self._delete(client, model, version)
+                        count += 1
+        return count
+
+    def _needed(self, model: str, versions: Sequence["ModelVersion"]) -> set[str]:
+        """Versions that may be asked for again: champions by alias and gate, the ones before them, recent scorers."""
+        champions = [version for version in versions if CHAMPION in version.aliases]
+        promoted = [version for version in versions if version.tags.get("promoted") == "true"]
+        needed = {str(version.version) for version in (*champions, *promoted[-2:])}
+        for champion in champions:
+            before = [version for version in promoted if _by_age(version) < _by_age(champion)]
+            needed |= {str(version.version) for version in before[-1:]}
+        days = (path.parent.name for path in (Path(self.folder) / model).glob(f"*/{RECORD_FILE}"))
+        records = (self.record_of(model, date.fromisoformat(day)) for day in days)
+        return needed | {record.version for record in records if record.version is not None}
+
+    def _delete(self, client: "MlflowClient", model: str, version: "ModelVersion") -> None:
+        """A version, its run, and its files where they are ours; a server's own clean-up (`mlflow gc`) takes others."""
+        run = client.get_run(str(version.run_id))
+        client.delete_model_version(self.name_of(model), str(version.version))
+        client.delete_run(run.info.run_id)
+        folder = Path(unquote(urlsplit(run.info.artifact_uri).path)).parent
+        if self._sqlite_file is not None and folder.is_relative_to(Path(self.artifact_dir)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def damage(self, models: Sequence[str]) -> list[str]:
+        """Versions and copies whose file is missing or not the one that was registered, as messages.
+
+        Raises:
+            RegistryError: The registry cannot be reached.
+        """
+        problems = []
+        if not self.is_empty:
+            with self._client() as client:
+                registered = [
+                    (name, version) for name in models for version in sorted(self._versions(client, name), key=_by_age)
+                ]
+                for model, version in registered:
+                    try:
+                        _download(client, version)
+                    except ArtefactError as error:
+                        problems.append(f"{model}: {error}; {AGAIN}")
+                    except Exception as error:  # MLflow says in many ways that there is no such file
+                        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                        problems.append(
+                            f"{model}: the file of version {version.version} cannot be fetched ({reason}). Restore it,"
+                            f" or {AGAIN}"
+                        )
+        for model in models:
+            for path in sorted((Path(self.folder) / model).glob(f"*/{RECORD_FILE}")):
+                problems += self._damaged_copy(model, date.fromisoformat(path.parent.name))
+        return problems
+
+    def _damaged_copy(self, model: str, day: date) -> Iterator[str]:
+        path = self._day_folder(model, day) / MODEL_FILE
+        try:
+            record = self.record_of(model, day)
+            if record.sha256 is not None and (not path.exists() or sha256_of(path.read_bytes()) != record.sha256):
+                yield f"{path} is missing or damaged. Scoring takes the registry's; make refresh AS_OF={day} mends it"
+        except RegistryError as error:
+            yield str(error)
+
     def overview(self, models: Sequence[str]) -> list[tuple[str, ...]]:
         """A row per model: its name, who scored on the newest day, that version, and how well it did when it was tried.
 
@@ -315,6 +400,12 @@ class Registry(ConfigurableResource["Registry"]):
                 raise error
             return found
 
+    def last_card(self, model: str, before: date) -> str:
+        """The model card of the newest earlier day; nothing where there is none."""
+        cards = sorted(path for path in (Path(self.folder) / model).glob(f"*/{CARD_FILE}"))
+        earlier = [path for path in cards if date.fromisoformat(path.parent.name) < before]
+        return earlier[-1].read_text(encoding="utf-8") if earlier else ""
+
     def last_scorer(self, model: str, before: date) -> RegisteredModel | None:
         """What scored on the newest earlier day whose copy is whole: the champion, where the registry cannot say."""
         days = sorted((path.name for path in (Path(self.folder) / model).glob("*-*-*")), reverse=True)
@@ -343,6 +434,10 @@ def registry_of(settings: Settings) -> Registry:
 
 def _day_of(version: "ModelVersion") -> date:
     return date.fromisoformat(version.tags["as_of_date"])
+
+
+def _by_age(version: "ModelVersion") -> tuple[date, int]:
+    return _day_of(version), int(version.version)
 
 
 def _download(client: "MlflowClient", version: "ModelVersion") -> RegisteredModel:

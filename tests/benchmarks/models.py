@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -562,23 +562,23 @@ def _mib(size: int) -> int:
 PARTS: dict[str, Callable[[Refreshed], None]] = {"accuracy": accuracy, "cost": cost, "memory": memory}
 
 
-def main() -> int:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(prog="tests.benchmarks.models", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=list(PARTS), help="what to measure; without any, all of it")
-    parts = parser.parse_args().parts or list(PARTS)
+def run(program: str, description: str, known: Mapping[str, Callable[[Refreshed], None]]) -> int:
+    """Measures and prints the parts that the command line names, of a refreshed warehouse."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("parts", nargs="*", choices=list(known), help="what to measure; without any, all of it")
+    parts = parser.parse_args().parts or list(known)
     settings = load_settings()
     if not settings.warehouse_path.exists():
         print(f"{settings.warehouse_path} does not exist. Run make refresh first", file=sys.stderr)
         return 2
     with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
         day = connection.execute("select as_of_date from control.refresh").fetchall()[0][0]
-        print(f"models of {settings.warehouse_path}, as of {day}", flush=True)
+        print(f"{settings.warehouse_path}, as of {day}", flush=True)
         for part in parts:
             print(f"\n## {part}", flush=True)
-            PARTS[part](Refreshed(settings, connection, day))
+            known[part](Refreshed(settings, connection, day))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("tests.benchmarks.models", (__doc__ or "").splitlines()[0], PARTS))

@@ -100,8 +100,8 @@ def test_a_portrait_tells_the_whole_customer(sample_home: Home, monkeypatch: pyt
     outcome = sample_home.run("profile", customer_id)
     assert outcome.returncode == 0, outcome.stderr
     headings = [line for line in outcome.stdout.splitlines() if line and not line.startswith(" ")]
-    told = ["Who", "Orders", "Classes", "How", "Value", "Risk", "Bought most"]
-    assert headings == [f"Customer {customer_id}, as of 2018-01-01", *told]
+    told = ["Who", "Orders", "Classes", "How", "Value", "Risk", "Bought most", "To buy again", "To discover"]
+    assert headings[: len(told) + 1] == [f"Customer {customer_id}, as of 2018-01-01", *told]
     assert f"{tier}: Worth an offer before it is too late." in outcome.stdout and segment in outcome.stdout
     assert "raises: " in outcome.stdout or "lowers: " in outcome.stdout
 

@@ -195,6 +195,29 @@ MUTANTS: dict[str, tuple[str, ...]] = {
         )
         for table in ("demand_forecast", "demand_forecast_history")
     },
+    "product_affinity_offers_are_tried": (
+        "update {table} set purchase_probability = null where unit = 'customer_window' and not is_trivial",
+        "update {table} set purchase_probability = 0.5 where unit = 'order'",
+    ),
+    "demand_hot_spots_grow": ("update {table} set is_hot_spot = true, growth = growth_of_all where rowid = 0",),
+    **{
+        f"{table}_new_is_discovered": (
+            "update {table} set is_new_to_customer = not is_new_to_customer where rowid = 0",
+        )
+        for table in ("product_recommendations", "product_recommendations_history")
+    },
+    "reconcile_cross_sell_opportunities": (
+        "update marts.cross_sell_opportunities as offers set product_id = order_lines.product_id"
+        " from marts.order_lines as order_lines where offers.customer_id = order_lines.customer_id"
+        " and order_lines.line_type = 'sale' and order_lines.product_id != 'unknown'",
+        "update marts.cross_sell_opportunities set product_id ="
+        " (select min(product_id) from marts.products where department = 'MISCELLANEOUS')",
+    ),
+    "reconcile_demand_hot_spots": (
+        "update marts.demand_hot_spots set net_sales = net_sales + 0.01 where rowid = 0",
+        "delete from marts.demand_hot_spots where dimension = 'region' and rowid ="
+        " (select min(rowid) from marts.demand_hot_spots where dimension = 'region')",
+    ),
     "reconcile_customer_features": (
         "delete from features.customer_features where rowid = 0",
         "update features.customer_features set lifetime_net_sales = lifetime_net_sales + 0.01 where rowid = 0",
@@ -238,6 +261,9 @@ SCORED = (
     "insert into marts.model_performance by name select 'churn' as model, '1' as version, 'challenger' as role,"
     " 'hold_out' as split, date '2017-11-05' as split_start, date '2017-12-30' as split_end, 'roc_auc' as metric,"
     " 0.85 as value, 0.83 as lower, 0.87 as upper, date '2018-01-01' as as_of_date",
+    "insert into marts.model_monitoring by name select 'churn' as model, 'feature_drift' as kind,"
+    " 'recency_days' as metric, 0.1 as value, 0.25 as warn_limit, 1 as block_limit, 'ok' as status, 60 as row_count,"
+    " date '2017-12-31' as compared_with, date '2018-01-01' as as_of_date",
     "insert into marts.business_rule_differences by name select 'at_risk' as comparison, customer_id, as_of_date,"
     " true as is_by_rule, false as is_by_model from marts.customer_360 limit 1",
     "update marts.customer_360_history set predicted_clv = 10, predicted_clv_lower_80 = 5, predicted_clv_upper_80 = 20,"

@@ -15,6 +15,7 @@ from orchestration.checks.expectations import GUARDS
 from orchestration.checks.features import features_suites
 from orchestration.checks.landing import check_raw_table, landing_suites
 from orchestration.checks.marts import marts_suites
+from orchestration.checks.monitoring import monitoring_suites
 from orchestration.checks.records import CheckResult, record
 from orchestration.checks.scores import SUITES as SCORES_SUITES
 from orchestration.landing import in_force, land, raw_content_hash, raw_view_sql, read_ledger, resolve_as_of
@@ -290,6 +291,7 @@ def test_publication_asks_for_every_check_of_every_gate(small_home: Home) -> Non
         *(suite for suite in marts_suites(SETTINGS) if suite.severity == "error"),
         *features_suites(SETTINGS),
         *SCORES_SUITES.values(),
+        *(suite for suite in monitoring_suites(SETTINGS) if suite.severity == "error"),
     ]
     suites += [suite for table in SOURCE.tables for suite in landing_suites(SOURCE, table, SETTINGS)]
     of_suites = {(name, suite.table_name) for suite in suites for name in suite.check_names}

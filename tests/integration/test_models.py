@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 import pytest
 
+from orchestration.monitoring import evidence
 from orchestration.resources.registry import MODEL_FILE, Registry, registry_of
+from orchestration.scores import write_scores
 from orchestration.settings import MODELS, PROJECT_ROOT
 from tests.integration.test_gates_block import Parts
 from tests.pipeline import Home
@@ -116,6 +119,7 @@ def test_each_model_stands_beside_its_baselines_and_is_better(sample_home: Home)
         "demand": "auto_ets,auto_theta,naive,window_average",
         "value": "bg_nbd,last_period",
         "segments": names_of_candidates,
+        "recommendations": "item_cosine,matrix_factorisation,personal_frequency,popularity,recent_frequency",
     }
 
 
@@ -186,7 +190,7 @@ def parts(home: Home, monkeypatch: pytest.MonkeyPatch) -> Parts:
     """Parts of the job on the copied home; the day is the next, so that there is a champion of an earlier one."""
     monkeypatch.setenv("CUSTOMER360_DATA", str(home.data))
     execute(home, "update control.refresh set as_of_date = date '2018-01-02'")
-    return Parts(home, models="response", day=NEXT)
+    return Parts(home, models="response", day=NEXT, retrain="always")
 
 
 def execute(home: Home, statement: str) -> list[tuple[Any, ...]]:
@@ -227,7 +231,7 @@ def test_the_next_day_challenges_the_champion(home: Home, parts: Parts) -> None:
 
 
 def test_without_a_registry_the_champion_scores(home: Home, monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
-    parts = Parts(home, models="response", day=NEXT, mlflow_tracking_uri="http://127.0.0.1:9")
+    parts = Parts(home, models="response", day=NEXT, mlflow_tracking_uri="http://127.0.0.1:9", retrain="always")
     steps = parts.run(op_selection=RESPONSE)
     assert steps == {"models__response": "", "scores__response": ""}
     record = registry_of(home.settings).record_of("response", NEXT)
@@ -290,6 +294,83 @@ def forget_content(home: Home, table: str = "features.campaign_member_features")
         connection.execute(
             "update control.check_results set content_hash = ? where table_name = ?", [content_hash, table]
         )
+
+
+# When a model is trained, and how it is watched ----------------------------------------------------
+
+
+def due(home: Home, **settings: Any) -> Parts:
+    """Parts of the job on the next day, which trains what is due."""
+    return Parts(home, models="response", day=NEXT, **settings)
+
+
+def test_a_day_later_the_champion_scores_untouched(home: Home, parts: Parts) -> None:
+    assert due(home).run(op_selection=RESPONSE) == {"models__response": "", "scores__response": ""}
+    registry = registry_of(home.settings)
+    record = registry.record_of("response", NEXT)
+    assert (record.scores, record.version, record.trained_as_of) == ("champion", "1", "2018-01-01")
+    assert record.reasons == (
+        "it was trained 1 days ago, and nothing has drifted beyond its limits",
+        "the champion is kept",
+    )
+    assert registry.champion("response", before=date(2018, 2, 1)) == registry.scorer("response", NEXT)
+    assert judged(home) == set(), "nothing was trained, so nothing was measured"
+    card = home.settings.models_dir / "response" / str(NEXT) / "card.md"
+    assert card.read_text().startswith("# Model card: response")
+    rows, scores = scored(home)
+    assert rows == scores > 0
+
+
+@pytest.mark.parametrize("reason", ["age", "drift"])
+def test_age_or_drift_asks_for_a_challenger(home: Home, parts: Parts, reason: str) -> None:
+    if reason == "drift":
+        drifted = pd.DataFrame([{"model": "response", "kind": "score_drift", "metric": "response_probability"}])
+        drifted = drifted.assign(value=0.4, warn_limit=0.25, block_limit=1.0, status="warn", row_count=700)
+        with duckdb.connect() as connection:
+            write_scores(connection, "monitoring", "response", DAY, [drifted], home.settings.scores_dir)
+    found = due(home, max_model_age_days=1 if reason == "age" else 7).run(op_selection=RESPONSE)
+    assert found == {"models__response": "", "scores__response": ""}
+    assert registry_of(home.settings).record_of("response", NEXT).scores == "challenger"
+    assert {("challenger", "2"), ("champion", "1")} <= judged(home)
+
+
+def test_every_model_is_watched_and_the_holidays_show(sample_home: Home) -> None:
+    """Fewer shop between the years, so days since the last visit and sales of the week drift, and nothing else does."""
+    beyond = "select model, metric, status from marts.model_monitoring where status != 'ok' order by all"
+    assert sample_home.query(beyond) == [
+        ("churn", "recency_days", "warn"),
+        ("demand", "sales_to_weeks_before", "warn"),
+    ]
+    rows = sample_home.query(
+        "select model, kind, count(*), count(warn_limit), max(value) filter (where warn_limit is not null)"
+        " from marts.model_monitoring group by all order by all"
+    )
+    found = {(model, kind): (count, limited, most) for model, kind, count, limited, most in rows}
+    # Scores of recommendations can be compared for one customer only.
+    watched = set(MODELS) - {"recommendations"}
+    assert {model for model, kind in found if kind == "age"} == watched
+    assert {model for model, kind in found if kind == "hold_out"} == watched - {"segments"}
+    for model, features in (("churn", 50), ("value", 80), ("segments", 9), ("demand", 1)):
+        count, limited, most = found[model, "feature_drift"]
+        assert count >= features and limited >= min(features, 30) * 0.8 and most < 0.4, model
+    assert ("response", "feature_drift") not in found
+    assert sample_home.query(
+        "select monitoring.model from marts.model_monitoring as monitoring"
+        " inner join marts.model_performance as measured using (model, metric, value)"
+        " where kind = 'hold_out' and measured.role = 'challenger'"
+        " and split in ('hold_out', 'department, 1 to 4 weeks ahead') order by all"
+    ) == [("churn",), ("demand",), ("response",), ("value",)]
+
+
+def test_a_feature_that_breaks_blocks_publication_and_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTOMER360_DATA", str(home.data))
+    execute(home, f"update features.customer_features set recency_days = 1 where as_of_date = date '{DAY}'")
+    steps = Parts(home, models="churn", day=DAY).run(op_selection=["scores__monitoring", "monitoring_gate"])
+    assert steps["scores__monitoring"] == ""
+    assert "gate models: monitoring_is_within_limits on scores.monitoring failed" in steps["monitoring_gate"]
+    assert "model=churn, kind=feature_drift, metric=recency_days" in steps["monitoring_gate"]
+    assert "CUSTOMER360_BLOCK_DRIFT" in steps["monitoring_gate"]
+    assert evidence("churn", NEXT, home.settings), "and the next day trains"
 
 
 def test_segments_stay_while_nothing_drifts(home: Home, parts: Parts) -> None:

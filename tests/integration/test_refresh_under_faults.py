@@ -21,11 +21,11 @@ import pytest
 from orchestration.content_hash import table_content
 from orchestration.resources.publication import Publication
 from orchestration.settings import PROJECT_ROOT
-from tests.pipeline import EXHAUSTIVE, Home, rewrite
+from tests.pipeline import EXHAUSTIVE, HISTORY_TABLES, Home, rewrite
 
 STEPS = (
     *("landing", "landing_gate", "warehouse", "features_gate", "models__response", "scores__response", "scores_gate"),
-    *("marts", "marts_gate", "publication__published_marts"),
+    *("scores__monitoring", "monitoring_gate", "marts", "marts_gate", "publication__published_marts"),
 )
 SAMPLED_STEPS = ("scores__response", "marts_gate")
 
@@ -268,7 +268,7 @@ def test_an_old_day_rebuilt_from_rearranged_rows_gives_that_day_and_leaves_the_n
     assert outcome.returncode == 0, outcome.stderr
     assert f"{DAY} was rebuilt in the history" in outcome.stdout
     newest, rebuilt = current_hashes(small_home), current_hashes(home)
-    for history in ("customer_360_history", "segment_transitions", "demand_forecast_history"):
+    for history in HISTORY_TABLES:
         assert rebuilt.pop(history) != newest.pop(history)
     assert rebuilt == newest
 

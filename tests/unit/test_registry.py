@@ -1,6 +1,6 @@
 """The registry on a real MLflow store: versions by what they knew, content that is checked, and life without it."""
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -155,3 +155,62 @@ def test_a_damaged_store_says_so(tmp_path: Path) -> None:
     (tmp_path / "mlflow" / "mlflow.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(RegistryError, match="cannot be used"):
         registry.champion("churn", before=FIRST)
+
+
+# Years of versions --------------------------------------------------------------------------------
+
+
+def day_number(number: int) -> date:
+    return date(2018, 1, 1) + timedelta(days=number)
+
+
+def kept_versions(registry: Registry, model: str = "churn") -> set[int]:
+    with registry._client() as client:
+        return {int(version.version) for version in registry._versions(client, model)}
+
+
+def test_old_versions_go_and_champions_and_recent_scorers_stay(registry: Registry, store: Path) -> None:
+    """Of ten versions the second and the fourth were promoted, and the alias was set by hand on the second."""
+    made = [
+        register(registry, day_number(number), f"{registry.prefix} {number}".encode(), number in (2, 4))
+        for number in range(1, 11)
+    ]
+    with registry._client() as client:
+        client.set_registered_model_alias(registry.name_of("churn"), "champion", "2")
+    registry.keep_for("churn", FIRST, PROMOTED, made[5], "")  # the sixth scores on a day that is kept
+    assert registry.prune(["churn", "value"], keep=2) == 5
+    assert kept_versions(registry) == {2, 4, 6, 9, 10}
+    champion = registry.champion("churn", before=date(2019, 1, 1))
+    assert champion == made[1]
+    contents = {path.read_bytes() for path in (store / "mlflow" / "artifacts").rglob(MODEL_FILE)}
+    assert {f"{registry.prefix} {number}".encode() for number in (2, 4, 6, 9, 10)} <= contents
+    assert not {f"{registry.prefix} {number}".encode() for number in (1, 3, 5, 7, 8)} & contents
+    assert registry.prune(["churn"], keep=2) == 0
+
+
+def test_the_champion_before_the_champion_stays(registry: Registry) -> None:
+    for number in range(1, 8):
+        register(registry, day_number(number), f"{registry.prefix} {number}".encode(), number in (1, 3, 5))
+    assert registry.prune(["churn"], keep=1) == 4
+    assert kept_versions(registry) == {3, 5, 7}
+
+
+def test_a_registry_that_is_empty_has_nothing_to_prune_and_no_damage(tmp_path: Path) -> None:
+    registry = registry_of(load_settings(data=tmp_path))
+    assert registry.prune(["churn"], keep=1) == 0 and registry.damage(["churn"]) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flipped_bit_and_a_missing_file_are_found(registry: Registry, store: Path) -> None:
+    contents = [f"{registry.prefix} {number}".encode() for number in range(3)]
+    versions = [register(registry, day_number(number), content) for number, content in enumerate(contents)]
+    registry.keep_for("churn", FIRST, PROMOTED, versions[0], "")
+    assert registry.damage(["churn"]) == []
+    artefact_of(store, contents[1]).write_bytes(bytes([contents[1][0] ^ 1]) + contents[1][1:])
+    artefact_of(store, contents[2]).unlink()
+    copy = store / registry.prefix / "churn" / str(FIRST) / MODEL_FILE
+    copy.write_bytes(b"other")
+    flipped, missing, copied = registry.damage(["churn"])
+    assert "churn: version 2 in the registry" in flipped and "train it again" in flipped
+    assert "the file of version 3 cannot be fetched" in missing and "Restore it" in missing
+    assert f"{copy} is missing or damaged" in copied and "make refresh AS_OF=2018-01-01" in copied

@@ -63,7 +63,31 @@ MADE = """
         from range(8) as weeks(week)
         cross join (values ('total', 'total', 300.0), ('department', 'A', 100.0), ('department', 'B', 200.0))
             as series(level, series_id, sales);
+    create schema core;
+    create table features.customer_order_metrics as select customer_id, as_of_date from features.customer_labels;
+    create table core.products as
+        select 'p' || product as product_id, 'D' as department, 'C' || product // 4 as category
+        from range(20) as products(product);
+    create table features.order_products as
+        select customer_id, product_id, date '2017-12-20' as order_date
+        from features.customer_order_metrics cross join core.products
+        where as_of_date = date '2018-01-01' and (customer_id::int % 2 = 0) = (product_id[2:]::int % 2 = 0);
+    insert into features.order_products values ('1', 'p19', date '2017-12-20');
+    create table scores.recommendations as
+        with placed as (
+            select
+                customer_id, row_number() over (partition by customer_id order by product_id[2:]::int) as place,
+                product_id, (customer_id::int % 2 = 0) != (product_id[2:]::int % 2 = 0) as is_new
+            from (select distinct customer_id from features.customer_order_metrics) cross join core.products
+            where product_id[2:]::int < 10
+        )
+        select
+            date '2018-01-01' as refresh_date, customer_id, place as rank, if(is_new, 'discover', 'buy_again') as list,
+            row_number() over (partition by customer_id, is_new order by place) as list_rank, product_id,
+            1.0 / place as score, 'why' as reason, is_new as is_new_to_customer, 'ranker' as method
+        from placed;
 """
+FIRST_OF_7 = "where customer_id = '7' and rank = 1"
 FIRST_WEEK = "period_start = date '2018-01-01'"
 
 
@@ -105,6 +129,16 @@ def test_good_scores_pass(connection: duckdb.DuckDBPyConnection, model: str) -> 
 def test_nobody_scoring_is_let_through(connection: duckdb.DuckDBPyConnection, model: str, nothing: str) -> None:
     connection.execute(nothing)
     assert broken(connection, model) == set()
+
+
+def test_no_recommendations_are_let_through_where_nothing_is_sold_any_more(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    connection.execute(
+        "delete from scores.recommendations; update features.order_products set order_date = '2017-01-01'"
+    )
+    # Not even one row: the suite, which wants rows, looks at one row of figures.
+    assert broken(connection, "recommendations") == set()
 
 
 def test_a_day_without_campaigns_is_let_through(connection: duckdb.DuckDBPyConnection) -> None:
@@ -185,6 +219,34 @@ def test_a_day_without_campaigns_is_let_through(connection: duckdb.DuckDBPyConne
             "update scores.segments set segment_id = 1, segment_label = 'a' where customer_id != '7'",
             "no_segment_is_everybody",
         ),
+        ("recommendations", "delete from scores.recommendations where customer_id = '7'", "none_missing"),
+        ("recommendations", f"update scores.recommendations set customer_id = 'x' {FIRST_OF_7}", "none_extra"),
+        (
+            "recommendations",
+            f"insert into scores.recommendations from scores.recommendations {FIRST_OF_7}",
+            "none_duplicates",
+        ),
+        (
+            "recommendations",
+            "update scores.recommendations set product_id = 'p1' where customer_id = '7' and rank = 4",
+            "none_duplicates",
+        ),
+        ("recommendations", f"update scores.recommendations set product_id = 'x' {FIRST_OF_7}", "none_unknown"),
+        (
+            "recommendations",
+            "update features.order_products set order_date = date '2017-10-08' where product_id = 'p1'",
+            "none_unsold",
+        ),
+        (
+            "recommendations",
+            f"update scores.recommendations set is_new_to_customer = not is_new_to_customer {FIRST_OF_7}",
+            "none_misplaced",
+        ),
+        ("recommendations", f"update scores.recommendations set list = 'buy_again' {FIRST_OF_7}", "none_misplaced"),
+        ("recommendations", f"update scores.recommendations set score = 0.1 {FIRST_OF_7}", "none_out_of_order"),
+        ("recommendations", f"delete from scores.recommendations {FIRST_OF_7}", "none_out_of_order"),
+        ("recommendations", f"update scores.recommendations set list_rank = 9 {FIRST_OF_7}", "none_out_of_order"),
+        ("recommendations", "update core.products set category = 'C0'", "none_crowded"),
     ],
 )
 def test_the_smallest_corruption_trips_its_rule(

@@ -30,6 +30,12 @@ churn_scores as (
     from {{ source('scores', 'churn') }}
 ),
 
+next_products as (
+    select *
+    from {{ ref('product_recommendations') }}
+    where rank = 1
+),
+
 final as (
     select
         history.customer_id,
@@ -86,7 +92,10 @@ final as (
         history.predicted_clv,
         history.predicted_clv_lower_80,
         history.predicted_clv_upper_80,
-        history.total_clv
+        history.total_clv,
+        next_products.product_id as next_product_id,
+        next_products.category as next_category,
+        history.next_order_expected_at
     from history
     inner join metrics
         on history.customer_id = metrics.customer_id
@@ -98,6 +107,7 @@ final as (
     left join churn_scores
         on history.customer_id = churn_scores.customer_id
             and history.as_of_date = churn_scores.refresh_date
+    left join next_products on history.customer_id = next_products.customer_id
 )
 
 select * from final

@@ -44,6 +44,15 @@ segments as (
     from {{ source('scores', 'segments') }}
 ),
 
+gaps as (
+    select
+        customer_id,
+        as_of_date,
+        as_of_at,
+        mean_residual_gap_days
+    from {{ ref('customer_features') }}
+),
+
 -- What a customer is expected to bring; where no model may say it, what the last growth window brought stands for it.
 values_of_buyers as (
     select
@@ -109,7 +118,9 @@ final as (
         value_scores.predicted_clv,
         value_scores.lower_80 as predicted_clv_lower_80,
         value_scores.upper_80 as predicted_clv_upper_80,
-        (metrics.lifetime_net_sales + value_scores.predicted_clv)::decimal(18, 2) as total_clv
+        (metrics.lifetime_net_sales + value_scores.predicted_clv)::decimal(18, 2) as total_clv,
+        -- What was left of the customer's own gaps that lasted as long as this one.
+        gaps.as_of_at + {{ hours('24 * gaps.mean_residual_gap_days') }} as next_order_expected_at
     from metrics
     inner join classes
         on metrics.customer_id = classes.customer_id
@@ -127,6 +138,9 @@ final as (
     left join value_scores
         on metrics.customer_id = value_scores.customer_id
             and metrics.as_of_date = value_scores.refresh_date
+    left join gaps
+        on metrics.customer_id = gaps.customer_id
+            and metrics.as_of_date = gaps.as_of_date
     left join segments
         on metrics.customer_id = segments.customer_id
             and metrics.as_of_date = segments.refresh_date

@@ -13,6 +13,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from ml.artefact import ArtefactError, sha256_of, to_text
+from ml.monitoring import Bins
 from ml.segment_choice import (
     ALGORITHMS,
     GAUSSIAN_MIXTURE,
@@ -25,7 +26,7 @@ from ml.segment_choice import (
     pairwise_distances,
     silhouette,
 )
-from ml.segments import BEHAVIOUR, MAX_LABEL, Bins, Segment, SegmentModel, SegmentSpecification, SegmentWords, _labels
+from ml.segments import BEHAVIOUR, MAX_LABEL, Segment, SegmentModel, SegmentSpecification, SegmentWords, _labels
 from ml.specification import TooLittleDataError
 from orchestration.settings import DBT_PROJECT_DIR
 

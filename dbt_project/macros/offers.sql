@@ -1,0 +1,132 @@
+{#
+    What may be offered, and the levels at which products are looked at: level, what names an item, and the item it is part of. Paths, as
+    one name may stand in several departments.
+#}
+{% macro item_levels() -%}
+    {{ return({
+        'product': ['product_id', 'subcategory_id'],
+        'subcategory': ['subcategory_id', 'category_id'],
+        'category': ['category_id', 'null::varchar'],
+    }) }}
+{%- endmacro %}
+
+{# The two kinds of baskets, and the smallest support of each at each level. #}
+{% macro basket_supports() -%}
+    {%- for unit in ['order', 'customer_window'] %}
+        {%- set unit_loop = loop %}
+        {%- for level in item_levels() %}
+            select
+                '{{ unit }}' as unit,
+                '{{ level }}' as level,
+                {{ var('min_support_' ~ unit ~ '_' ~ level) }} as min_support
+            {% if not (loop.last and unit_loop.last) %}union all{% endif %}
+        {%- endfor %}
+    {%- endfor %}
+{%- endmacro %}
+
+{#
+    CTEs that end with `customer_items`: when each customer first and last bought an item of each level, of all that was bought before the
+    one day of the relation.
+#}
+{% macro customer_items(day) -%}
+    item_paths as (
+        select
+            products.product_id,
+            {{ item_paths('products') }}
+        from {{ ref('core_products') }} as products
+    ),
+
+    customer_products as (
+        select
+            order_products.customer_id,
+            order_products.product_id,
+            item_paths.subcategory_id,
+            item_paths.category_id,
+            min(order_products.order_date) as first_order_date,
+            max(order_products.order_date) as last_order_date
+        from {{ ref('order_products') }} as order_products
+        inner join {{ day }} as day on order_products.order_date < day.as_of_date
+        inner join item_paths on order_products.product_id = item_paths.product_id
+        group by order_products.customer_id, order_products.product_id, item_paths.subcategory_id, item_paths.category_id
+    ),
+
+    customer_items as (
+        {%- for level, (item_id, _) in item_levels().items() %}
+            select
+                customer_id,
+                '{{ level }}' as level,
+                {{ item_id }} as item_id,
+                min(first_order_date) as first_order_date,
+                max(last_order_date) as last_order_date
+            from customer_products
+            where {{ item_id }} is not null
+            group by customer_id, {{ item_id }}
+            {% if not loop.last %}union all{% endif %}
+        {%- endfor %}
+    )
+{%- endmacro %}
+
+{# The paths, NULL where the last part is unknown. #}
+{% macro item_paths(products) -%}
+    case when {{ products }}.category != 'unknown' then concat({{ products }}.department, ' / ', {{ products }}.category) end as category_id,
+    case
+        when {{ products }}.subcategory != 'unknown'
+            then concat({{ products }}.department, ' / ', {{ products }}.category, ' / ', {{ products }}.subcategory)
+    end as subcategory_id
+{%- endmacro %}
+
+{# The condition of being none of some names; a list without names excludes nothing. #}
+{% macro is_none_of(expression, names) -%}
+    {%- if names -%}
+        {{ expression }} not in (
+            {%- for name in names %}'{{ name | replace("'", "''") }}'{{ ', ' if not loop.last }}{% endfor -%}
+        )
+    {%- else -%}
+        true
+    {%- endif -%}
+{%- endmacro %}
+
+{# Windows of `offer_window_days` that end before a day, counted backwards: 0 is the newest. #}
+{% macro window_number(business_date, as_of_date) -%}
+    floor(({{ days_between(business_date, as_of_date) }} - 1) / {{ var('offer_window_days') }})::integer
+{%- endmacro %}
+
+{#
+    An upper bound, close where it is small, of the probability that so many or more of the `draws` are marked by chance: the hypergeometric
+    probability of just so many, and as its ratio to the next one falls from term to term, at most a geometric series from there.
+#}
+{% macro hypergeometric_tail(hits, draws, marked, population) -%}
+    {%- set next_ratio -%}
+        ({{ draws }} - {{ hits }})::double * ({{ marked }} - {{ hits }})
+        / (({{ hits }} + 1)::double * ({{ population }} - {{ draws }} - {{ marked }} + {{ hits }} + 1))
+    {%- endset -%}
+    case
+        when {{ next_ratio }} < 1
+            then least(1, exp(
+                {{ log_factorial(draws) }} - {{ log_factorial(hits) }} - {{ log_factorial(draws ~ ' - ' ~ hits) }}
+                + {{ log_factorial(population ~ ' - ' ~ draws) }} - {{ log_factorial(marked ~ ' - ' ~ hits) }}
+                - {{ log_factorial(population ~ ' - ' ~ draws ~ ' - ' ~ marked ~ ' + ' ~ hits) }}
+                - {{ log_factorial(population) }} + {{ log_factorial(marked) }} + {{ log_factorial(population ~ ' - ' ~ marked) }}
+            ) / (1 - {{ next_ratio }}))
+        else 1.0
+    end
+{%- endmacro %}
+
+{% macro log_factorial(number) -%}
+    {{ return(adapter.dispatch('log_factorial')(number)) }}
+{%- endmacro %}
+
+{% macro default__log_factorial(number) -%}
+    lgamma({{ number }} + 1)
+{%- endmacro %}
+
+{# Stirling's series; off by less than a thousandth. #}
+{% macro spark__log_factorial(number) -%}
+    case
+        when {{ number }} > 0
+            then
+                ({{ number }} + 0.5) * ln({{ number }}) - ({{ number }}) + 0.9189385332046727 + 1.0 / (12 * ({{ number }}))
+                - 1.0 / (360 * power({{ number }}, 3))
+        else 0
+    end
+{%- endmacro %}

@@ -1,0 +1,139 @@
+"""A source's past as if it were happening: each day lands what had come by then, is refreshed, and becomes current.
+
+A backfill goes over past days with the files of today, for the history; a replay shows what every day would have been
+like, gates that fail included.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from time import perf_counter
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from orchestration.content_hash import quote_identifier
+from orchestration.freshness import in_words
+from orchestration.resources.publication import PublicationStore
+from orchestration.run import run_daily_refresh
+from orchestration.settings import Settings, SettingsError
+from orchestration.sources import Source
+
+DAYS_OF = {"d": 1, "w": 7}
+
+
+def days_between(first: date, last: date, every: int) -> list[date]:
+    """Days from the first to the last, so many apart.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    if every < 1 or first > last:
+        raise SettingsError(
+            f"from {first} to {last} every {every} days there is no day; give FROM= not after TO=, EVERY= of 1 or more"
+        )
+    return [first + timedelta(days=step) for step in range(0, (last - first).days + 1, every)]
+
+
+def span_of_days(text: str) -> int:
+    """Days in a span such as 7, 7d or 1w.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = re.fullmatch(r"(\d+)([dw]?)", text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a number of days; give it as 7, 7d or 1w")
+    return int(found[1]) * DAYS_OF[found[2] or "d"]
+
+
+def cut_files(source: Source, files: Path, day: date, folder: Path) -> None:
+    """The source's files as they would have been at a day's midnight, in a folder of their own.
+
+    Orders end there. The other files are taken as they are: what they hold is planned ahead, or carries no time at
+    which it came; rows from the day on change nothing of it.
+
+    Args:
+        source: Whose.
+        files: All of them.
+        day: The midnight, in the business time zone.
+        folder: Where to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    orders = source.orders
+    assert orders.event_at is not None
+    midnight = datetime.combine(day, time(), ZoneInfo(source.time_zone)).astimezone(UTC).replace(tzinfo=None)
+    for table in source.tables:
+        given, target = files / f"{table.name}.parquet", folder / f"{table.name}.parquet"
+        target.unlink(missing_ok=True)
+        if table.name != orders.name:
+            target.symlink_to(given)
+            continue
+        come = f"{quote_identifier(orders.event_at)} < timestamp '{midnight}'"
+        with duckdb.connect() as connection:
+            connection.read_parquet(str(given)).filter(come).write_parquet(str(target))
+
+
+@dataclass(frozen=True)
+class ReplayedDay:
+    """What became of a day.
+
+    Attributes:
+        day: The day.
+        seconds: What it took.
+        version: What was published; None where a gate failed.
+        failures: What failed, a line or more each.
+    """
+
+    day: date
+    seconds: float
+    version: str | None
+    failures: tuple[str, ...]
+
+
+def replay(settings: Settings, source: Source, days: list[date], say: Callable[[str], None]) -> Iterator[ReplayedDay]:
+    """Refreshes day after day, each with the files of that day; a day that fails leaves the next one to come.
+
+    What was published already is not done again, so that a replay that was stopped goes on.
+
+    Args:
+        settings: Of a folder that has not seen later days.
+        source: What is replayed.
+        days: Oldest first.
+        say: Told a line per day.
+
+    Raises:
+        SettingsError: All these days are behind what is published.
+    """
+    from orchestration.definitions import build_defs
+
+    files, folder = source.input_dir(settings.input), settings.data / "replay" / source.name
+    store = PublicationStore(settings.published_dir, settings.keep_versions)
+    published = store.current()
+    due = [day for day in days if published is None or day > published.as_of_date]
+    if not due:
+        raise SettingsError(
+            f"what is published is as of {published and published.as_of_date}, and a replay goes forward. Give a folder"
+            " of its own in CUSTOMER360_DATA, or later days in FROM= and TO="
+        )
+    if len(due) < len(days):
+        say(f"{len(days) - len(due)} days are behind what is published, and are not done again")
+    definitions, started = build_defs(data=settings.data, input=folder), perf_counter()
+    for number, day in enumerate(due, start=1):
+        began = perf_counter()
+        cut_files(source, files, day, folder)
+        outcome = run_daily_refresh(day, settings, log_level="CRITICAL", definitions=definitions)
+        current = store.current()
+        version = current.version if current is not None and not outcome.failures else None
+        done = ReplayedDay(day, perf_counter() - began, version, outcome.failures)
+        left = timedelta(seconds=(perf_counter() - started) / number * (len(due) - number))
+        say(
+            f"{day}  {number:>3} of {len(due)}  {done.seconds:>4.0f} s  {version or 'not published':<20}"
+            f" {f'{len(done.failures)} failed' if done.failures else 'all gates passed'}"
+            f"{f', {in_words(left)} left' if number < len(due) else ''}"
+        )
+        for failure in done.failures:
+            say(f"    {failure}")
+        yield done
