@@ -5,10 +5,10 @@ RUN := $(BIN)/python -m orchestration
 
 export SOURCE INPUT AS_OF
 
-.PHONY: help setup refresh test exhaust dev sql profile backfill replay status prune verify rollback models tune bench manifest lint lock
+.PHONY: help setup refresh check-data source test exhaust dev sql profile backfill replay status prune verify rollback models tune bench manifest lint lock
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
 
 setup: $(BIN)/.installed
 
@@ -21,11 +21,18 @@ $(BIN)/.installed: requirements.lock
 refresh: setup ## the daily job up to publication (SOURCE=, INPUT=, AS_OF=)
 	@$(RUN) refresh
 
+check-data: setup ## what a refresh would find in the input, and windows that fit it (SOURCE=, INPUT=, AS_OF=)
+	@$(RUN) check-data
+
+source: setup ## lays out a source of your own from a worked example (NAME=)
+	@$(RUN) source "$(NAME)"
+
 test: setup manifest ## all tests, file by file on all cores
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-exhaust: setup manifest ## what the tests only sample: kills at every boundary of a refresh
+exhaust: setup manifest ## what the tests only sample: kills at every boundary of a refresh, and what takes minutes
 	EXHAUSTIVE=1 $(BIN)/python -m pytest tests/integration/test_refresh_under_faults.py
+	EXHAUSTIVE=1 $(BIN)/python -m pytest -m exhaustive --numprocesses auto --dist loadfile
 
 dev: setup ## the Dagster UI with schedule and daemon, on loopback
 	@$(RUN) dev
@@ -62,8 +69,10 @@ tune: setup ## searches a model's parameters on the newest refresh (MODEL=churn 
 
 bench: setup ## the benchmarks, each a ratio against a floor measured in the same run
 	$(BIN)/python -m tests.benchmarks.refresh
+	$(BIN)/python -m tests.benchmarks.landing
 	$(BIN)/python -m tests.benchmarks.models
 	$(BIN)/python -m tests.benchmarks.offers
+	$(BIN)/python -m tests.benchmarks.databases
 
 manifest: setup ## parses the dbt project, where it has changed
 	@$(RUN) manifest
@@ -72,6 +81,8 @@ lint: setup manifest ## style, SQL style, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	CUSTOMER360_WAREHOUSE=:memory: $(BIN)/sqlfluff lint --processes 1 dbt_project
+	for config in dbt_project/*.sqlfluff; do CUSTOMER360_WAREHOUSE=:memory: $(BIN)/sqlfluff lint --processes 1 --config $$config \
+		dbt_project/models/staging/$$(basename $$config .sqlfluff) || exit 1; done
 	$(BIN)/mypy
 
 lock: ## pins every version again, from the ranges in pyproject.toml (needs uv)

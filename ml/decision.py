@@ -18,7 +18,8 @@ class Decision:
         promote: It becomes the champion.
         reasons: Why, a sentence each: all that speaks against it, or what speaks for it.
         scores: Who scores from now on; nobody where a challenger failed that had no champion before it: NULL scores.
-        challenged: Whether there was a challenger, or should have been; False where the champion is kept on purpose.
+        challenged: Whether there was a challenger, or should have been; False where the champion is kept on purpose,
+            or there is nothing to learn from.
     """
 
     promote: bool
@@ -30,6 +31,11 @@ class Decision:
 def champion_kept(*reasons: str) -> Decision:
     """The decision where nothing asks for a challenger."""
     return Decision(False, (*reasons, "the champion is kept"), "champion", challenged=False)
+
+
+def nothing_to_learn_from(*reasons: str) -> Decision:
+    """The decision where the business has no such data: nobody scores, and nothing is wrong."""
+    return Decision(False, reasons, "nobody", challenged=False)
 
 
 def without_challenger(*against: str, has_champion: bool) -> Decision:

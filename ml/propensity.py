@@ -589,7 +589,8 @@ def comparable(
 ) -> PropensityModel:
     """The champion as it may be tested from `as_of` on: itself if fitted by then, else its specification fitted anew.
 
-    A champion fitted later has seen labels of the hold-out, and would look better than it is.
+    A champion fitted later has seen labels of the hold-out, and would look better than it is. One of other windows
+    foretells something else: its specification is fitted anew with the windows that the labels are made with.
 
     Args:
         model: The champion.
@@ -597,12 +598,18 @@ def comparable(
         as_of: A midnight.
         refitted: A model fitted on this frame as of that midnight; it is taken if it has the champion's specification.
     """
-    fitted = model.as_of_
-    if fitted is None or pd.Timestamp(fitted) <= pd.Timestamp(as_of):
+    fitted, spec = model.as_of_, model.specification
+    if refitted is not None:
+        theirs = refitted.specification
+        windows = {"window_days": theirs.window_days, "activity_window_days": theirs.activity_window_days}
+        spec = spec.model_copy(update=windows | {"hold_out": theirs.hold_out})
+    ours = (model.specification.window_days, model.specification.activity_window_days)
+    is_of_these_windows = (spec.window_days, spec.activity_window_days) == ours
+    if is_of_these_windows and (fitted is None or pd.Timestamp(fitted) <= pd.Timestamp(as_of)):
         return model
-    if refitted is not None and refitted.specification == model.specification:
+    if refitted is not None and refitted.specification == spec:
         return refitted
-    return PropensityModel(model.specification, model.threads).fit(frame, as_of)
+    return PropensityModel(spec, model.threads).fit(frame, as_of)
 
 
 def predict_forward(

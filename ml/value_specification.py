@@ -227,12 +227,19 @@ def ordered(specification: ValueSpecification, rows: pd.DataFrame) -> pd.DataFra
 def shortages(specification: ValueSpecification, closed: pd.DataFrame) -> tuple[str, ...]:
     """What closed rows lack to learn from: a sentence each, with what is there and what is needed; or nothing."""
     spec = specification
+    buyers, cut_offs = int((closed[spec.label] > 0).sum()), int(closed[spec.time_column].nunique())
+    return shortages_of(spec, len(closed), buyers, cut_offs)
+
+
+def shortages_of(specification: ValueSpecification, rows: int, buyers: int, cut_offs: int) -> tuple[str, ...]:
+    """The same, of so many closed rows, of them with net sales, of so many cut-offs."""
+    spec = specification
     return tuple(
         f"{count} {what}, needed are {needed}"
         for count, needed, what in (
-            (len(closed), spec.min_rows, "labelled rows whose window has closed"),
-            (int((closed[spec.label] > 0).sum()), spec.min_buyers, f"of them with {spec.label} above 0"),
-            (int(closed[spec.time_column].nunique()), spec.min_cut_offs, "cut-offs whose window has closed"),
+            (rows, spec.min_rows, "labelled rows whose window has closed"),
+            (buyers, spec.min_buyers, f"of them with {spec.label} above 0"),
+            (cut_offs, spec.min_cut_offs, "cut-offs whose window has closed"),
         )
         if count < needed
     )

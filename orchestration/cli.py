@@ -13,11 +13,11 @@ import duckdb
 
 from orchestration.alerts import Alert, send, without_trace
 from orchestration.dbt_project import DbtProjectError, prepare_manifest
-from orchestration.landing import LandingError, resolve_as_of
+from orchestration.landing import LandingError
 from orchestration.portrait import UnknownCustomerError, portrait
 from orchestration.resources.publication import PublicationError, PublicationStore
 from orchestration.settings import MODELS, PROJECT_ROOT, Settings, SettingsError, load_settings
-from orchestration.sources import Source, load_source
+from orchestration.sources import Source, source_of
 
 CODE_PORT, UI_PORT = "4000", "3000"
 SERVICES = ("code", "daemon", "webserver")
@@ -27,6 +27,13 @@ storage:
   postgres:
     postgres_url:
       env: CUSTOMER360_DAGSTER_STORAGE_URL
+"""
+# Models that the newest run could not train, as the source has no such data.
+SKIPPED = """
+    select distinct split_part(table_name, '.', 2) as model, message
+    from marts.data_quality_results
+    where message like 'skipped: no %' and run_id = (select max_by(run_id, checked_at) from marts.data_quality_results)
+    order by all
 """
 EXPECTED_ERRORS = (SettingsError, LandingError, DbtProjectError, PublicationError, UnknownCustomerError)
 
@@ -50,9 +57,17 @@ def prepare_instance(settings: Settings) -> None:
 
 def refresh(settings: Settings, source: Source) -> int:
     """Runs the daily job for one day, in this process; its run stands in the UI like any other."""
+    from orchestration.extraction import order_day
+
     try:
         settings.make_writable()
-        as_of_date = resolve_as_of(source, source.input_dir(settings.input), settings.as_of)
+        as_of_date = order_day(settings, source, settings.as_of)
+        first = settings.first_as_of or source.first_as_of
+        if as_of_date < first:
+            raise SettingsError(
+                f"{as_of_date} cannot be refreshed, as days begin with {first}. Name an earlier one in"
+                " CUSTOMER360_FIRST_AS_OF"
+            )
         prepare(settings, source)
     except EXPECTED_ERRORS as error:
         _tell(settings, source, f"The refresh of {source.name} could not start", [str(error)])
@@ -77,6 +92,18 @@ def refresh(settings: Settings, source: Source) -> int:
         return 1
     show_publication(settings, source, as_of_date)
     return 0
+
+
+def check_data(settings: Settings, source: Source) -> int:
+    """What a refresh would find, before it runs, and windows that fit the data; exit code 1 where it cannot run."""
+    from orchestration.extraction import extract, in_words
+    from orchestration.readiness import check_data as checked
+
+    for extracted in extract(settings, source):
+        print(f"read from the database: {in_words(extracted)}", flush=True)
+    told = checked(settings, source)
+    print(told.text())
+    return 0 if told.can_run else 1
 
 
 def _tell(settings: Settings, source: Source, subject: str, reasons: Sequence[str], run_id: str | None = None) -> None:
@@ -185,6 +212,9 @@ def show_publication(settings: Settings, source: Source, as_of_date: date) -> No
     print(f"\npublished version {publication.version} of {source.name}, as of {publication.as_of_date}:")
     for table in publication.tables:
         print(f"  {table.table_name:<22} {table.row_count:>12,} rows")
+    with duckdb.connect(str(_store(settings).current_file()), read_only=True) as connection:
+        for model, reason in connection.execute(SKIPPED).fetchall():
+            print(f"{model}: {reason}")
     if as_of_date < publication.as_of_date:
         print(f"{as_of_date} was rebuilt in the history; the current tables show the newest day.")
     print('\nlook at it:  make sql Q="from customer_360 limit 5"')
@@ -234,12 +264,13 @@ def tune(settings: Settings, source: Source, model: str, trials: int) -> int:
     """Searches the parameters of a model on what the warehouse holds, and writes them where they can be committed."""
     from ml.tuning import commit
     from ml.tuning import tune as search
+    from orchestration.extraction import order_day
     from orchestration.models import tunable
 
     found = tunable(settings).get(model)
     if found is None:
         raise SettingsError(f"unknown model {model!r}; known are {', '.join(tunable(settings))}. Name one with MODEL=")
-    as_of_date = resolve_as_of(source, source.input_dir(settings.input), settings.as_of)
+    as_of_date = order_day(settings, source, settings.as_of)
     if not settings.warehouse_path.exists():
         raise SettingsError(f"{settings.warehouse_path} does not exist. Run make refresh first")
     with duckdb.connect(
@@ -252,6 +283,17 @@ def tune(settings: Settings, source: Source, model: str, trials: int) -> int:
     for name, value in result.evidence.items():
         print(f"  {name:<22} {value}")
     print(f"\nwritten to ml/parameters/{model}.json; look at git diff, refresh, and commit it if it does better")
+    return 0
+
+
+def lay_out(name: str) -> int:
+    """Lays out the folder of a source of one's own, from a worked example."""
+    from orchestration.source_layout import lay_out as laid_out
+
+    made = laid_out(name)
+    print("made:", *(path.relative_to(PROJECT_ROOT) for path in made), sep="\n  ")
+    print(f"\nit runs on the example's files:  make refresh SOURCE={name} INPUT=tests/corner_shop")
+    print(f"then say in {made[0].relative_to(PROJECT_ROOT)} what your export has, and go on file by file")
     return 0
 
 
@@ -303,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="customer360", description="Customer 360: the daily refresh and its marts.")
     commands = parser.add_subparsers(dest="command", required=True)
     plain = {"refresh": refresh, "manifest": manifest, "dev": dev, "models": show_models}
-    plain |= {"status": status, "prune": prune, "verify": verify}
+    plain |= {"check-data": check_data, "status": status, "prune": prune, "verify": verify}
     for name, function in plain.items():
         commands.add_parser(name, help=(function.__doc__ or "").splitlines()[0])
     sql_parser = commands.add_parser("sql", help=(sql.__doc__ or "").splitlines()[0])
@@ -320,6 +362,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         days_parser.add_argument("every", nargs="?", type=_span, default=usual)
     serve_parser = commands.add_parser("serve", help=(serve.__doc__ or "").splitlines()[0])
     serve_parser.add_argument("part", choices=SERVICES)
+    source_parser = commands.add_parser("source", help=(lay_out.__doc__ or "").splitlines()[0])
+    source_parser.add_argument("name")
     profile_parser = commands.add_parser("profile", help=(profile.__doc__ or "").splitlines()[0])
     profile_parser.add_argument("customer_id")
     options = parser.parse_args(arguments)
@@ -335,8 +379,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "rollback": lambda settings, source: rollback(settings, source, options.to or None),
     }
     try:
+        if options.command == "source":  # what the settings say of another source is no matter
+            return lay_out(options.name)
         settings = load_settings()
-        return run[options.command](settings, load_source(settings.source))
+        return run[options.command](settings, source_of(settings))
     except EXPECTED_ERRORS as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from orchestration.settings import DBT_PROJECT_DIR, Settings
+from orchestration.settings import DBT_PROJECT_DIR, WINDOWS, Settings, SettingsError
 from orchestration.sources import Source
 
 
@@ -21,16 +21,52 @@ class DbtProjectError(Exception):
     """The dbt project does not parse, or has not been parsed: what dbt says, and what to do."""
 
 
-def dbt_vars(source: Source) -> str:
-    """The variables of every dbt call. They never change for a source, so dbt parses what has changed only."""
-    return json.dumps({"source": source.name, "business_time_zone": source.time_zone})
-
-
 @lru_cache
-def thresholds() -> dict[str, Any]:
-    """The project's variables: thresholds that SQL and models share."""
-    project = yaml.safe_load((DBT_PROJECT_DIR / "dbt_project.yml").read_text(encoding="utf-8"))
-    return dict(project["vars"])
+def _declared_variables() -> Mapping[str, Any]:
+    return dict(yaml.safe_load((DBT_PROJECT_DIR / "dbt_project.yml").read_text(encoding="utf-8"))["vars"])
+
+
+def thresholds(settings: Settings | None = None) -> dict[str, Any]:
+    """The project's variables: thresholds that SQL and models share.
+
+    Args:
+        settings: With the windows that differ; without any, the variables as the project declares them.
+
+    Raises:
+        SettingsError: Windows that contradict each other.
+    """
+    values = dict(_declared_variables())
+    if settings is None or not settings.windows:
+        return values
+    values |= settings.windows
+    names = {variable: f"CUSTOMER360_{name.upper()}" for name, variable in WINDOWS.items()}
+    names["feature_span_days"] = "the variable feature_span_days"
+    for shorter, longer in (
+        ("dormant_after_days", "churned_after_days"),
+        ("feature_history_days", "feature_span_days"),
+    ):
+        if values[shorter] >= values[longer]:
+            raise SettingsError(
+                f"{names[shorter]} is {values[shorter]}, {names[longer]} {values[longer]} days; give the second one"
+                " more than the first (what is not set is as dbt_project.yml has it)"
+            )
+    for window in ("churn_window_days", "value_window_days"):
+        if values[window] >= settings.keep_score_days:
+            raise SettingsError(
+                f"{names[window]} is {values[window]} days, and scores stay for CUSTOMER360_KEEP_SCORE_DAYS"
+                f" {settings.keep_score_days}: what became of them could never be seen. Keep them longer"
+            )
+    return values
+
+
+def dbt_vars(settings: Settings, source: Source) -> str:
+    """The variables of every dbt call. They change with the settings alone, so dbt parses what has changed only.
+
+    Raises:
+        SettingsError: Windows that contradict each other.
+    """
+    thresholds(settings)
+    return json.dumps({"source": source.name, "business_time_zone": source.time_zone, **settings.windows})
 
 
 def dbt_executable() -> str:
@@ -43,9 +79,9 @@ def run_folder(settings: Settings) -> Path:
     return settings.dbt_target_dir / "run"
 
 
-def _fingerprint(source: Source) -> str:
+def _fingerprint(settings: Settings, source: Source) -> str:
     """A hash over the project's files and the variables."""
-    digest = hashlib.sha256(dbt_vars(source).encode())
+    digest = hashlib.sha256(dbt_vars(settings, source).encode())
     folders = [DBT_PROJECT_DIR / name for name in ("models", "macros", "tests", "seeds")]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     for path in sorted([*files, *DBT_PROJECT_DIR.glob("*.yml")]):
@@ -61,12 +97,12 @@ def prepare_manifest(settings: Settings, source: Source) -> Path:
     """
     target = settings.dbt_target_dir
     manifest, stamp = target / "manifest.json", target / "fingerprint"
-    fingerprint = _fingerprint(source)
+    fingerprint = _fingerprint(settings, source)
     if manifest.exists() and stamp.exists() and stamp.read_text() == fingerprint:
         return manifest
     target.mkdir(parents=True, exist_ok=True)
     outcome = subprocess.run(
-        [dbt_executable(), "--quiet", "parse", "--vars", dbt_vars(source), "--target-path", str(target)],
+        [dbt_executable(), "--quiet", "parse", "--vars", dbt_vars(settings, source), "--target-path", str(target)],
         cwd=DBT_PROJECT_DIR,
         env={**os.environ, **settings.dbt_environment()},
         capture_output=True,

@@ -11,6 +11,7 @@ from dagster import AssetSpec, Definitions, in_process_executor
 from orchestration.assets.landing import build_landing
 from orchestration.assets.models import build_models
 from orchestration.assets.publication import build_publication
+from orchestration.assets.vault import build_vault
 from orchestration.assets.warehouse import build_warehouse
 from orchestration.console import console_logger
 from orchestration.dbt_project import dbt_executable, load_manifest
@@ -23,7 +24,7 @@ from orchestration.resources.warehouse import Warehouse
 from orchestration.schedules import daily_schedule, housekeeping_schedule
 from orchestration.sensors import build_sensors
 from orchestration.settings import DBT_PROJECT_DIR, load_settings
-from orchestration.sources import load_source
+from orchestration.sources import source_of
 
 
 def build_defs(**overrides: Any) -> Definitions:
@@ -34,7 +35,7 @@ def build_defs(**overrides: Any) -> Definitions:
         DbtProjectError: The manifest has not been made; `make manifest` does.
     """
     settings = load_settings(**overrides)
-    source = load_source(settings.source)
+    source = source_of(settings)
     manifest_path = settings.dbt_target_dir / "manifest.json"
     manifest = load_manifest(manifest_path)
     partitions = as_of_partitions(settings, source)
@@ -55,6 +56,7 @@ def build_defs(**overrides: Any) -> Definitions:
     return Definitions(
         assets=[
             landing,
+            *build_vault(settings, source),
             warehouse_assets,
             *model_assets,
             mart_assets,

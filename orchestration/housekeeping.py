@@ -64,8 +64,9 @@ def _prune_raw(settings: Settings) -> Pruned:
     loads: dict[tuple[str, str], list[LedgerEntry]] = {}
     for entry in read_ledger(settings.raw_dir):
         loads.setdefault((entry.table, entry.source_file), []).append(entry)
-    kept = {entry.raw_file for entries in loads.values() for entry in entries[-settings.keep_raw_loads :]}
-    old = {entry.raw_file for entries in loads.values() for entry in entries} - kept
+    newest = [entry for entries in loads.values() for entry in entries[-settings.keep_raw_loads :]]
+    kept = {name for entry in newest for name in entry.hashes}
+    old = {name for entries in loads.values() for entry in entries for name in entry.hashes} - kept
     return _remove("superseded raw files", (settings.raw_dir / name for name in sorted(old)))
 
 
@@ -99,7 +100,9 @@ def _prune_check_results(settings: Settings) -> Pruned:
     with duckdb.connect(str(settings.warehouse_path), config=dict(settings.duckdb_config())) as connection:
         (count,) = connection.execute(
             "delete from control.check_results where checked_at < $before and result_id not in"
-            " (select max(result_id) from control.check_results group by check_name, table_name)",
+            " (select max(result_id) from control.check_results group by check_name, table_name)"
+            # Which days were published is asked for as long as they are kept.
+            " and not (gate = 'publication' and passed)",
             {"before": before},
         ).fetchall()[0]
     return Pruned("check results", int(count))

@@ -4,10 +4,10 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import duckdb
 
@@ -46,12 +46,14 @@ class Model(Protocol):
         description: For the UI.
         reads: Tables that it learns from.
         reads_scores: Models whose scores it reads when it scores.
+        needs: Entities of the core without a row of which it is skipped, by what they are called together.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
     reads_scores: ClassVar[tuple[str, ...]]
+    needs: ClassVar[Mapping[str, tuple[str, ...]]]
 
     def challenge(
         self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
@@ -80,6 +82,15 @@ class Model(Protocol):
             ArtefactError: The scorer's file cannot be read.
         """
         ...
+
+
+def lacking(connection: duckdb.DuckDBPyConnection, model: Model) -> str | None:
+    """What data of the source a model cannot do without and is not there, in words; None where all is."""
+    for called, tables in model.needs.items():
+        empty = [table for table in tables if connection.execute(f"from {table} limit 1").fetchone() is None]
+        if empty:
+            return f"no {called} ({', '.join(empty)} without rows)"
+    return None
 
 
 def _propensity(registered: RegisteredModel | None, threads: int) -> "PropensityModel | None":
@@ -117,6 +128,7 @@ class PropensityTask(ABC):
     threads: int
 
     reads_scores: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @abstractmethod
     def specification(self) -> "Specification":
@@ -145,6 +157,8 @@ class PropensityTask(ABC):
 class ChurnModel(PropensityTask):
     """Customers on the grid of cut-offs teach; those of the day who are eligible are scored."""
 
+    limits: Mapping[str, Any] = field(default_factory=thresholds)
+
     name: ClassVar[str] = "churn"
     description: ClassVar[str] = "Probability that an active customer places no order in the prediction window."
     reads: ClassVar[tuple[str, ...]] = (
@@ -157,7 +171,7 @@ class ChurnModel(PropensityTask):
         """With the windows that the labels are made with."""
         from ml.churn import churn_specification
 
-        return churn_specification(thresholds()["dormant_after_days"], thresholds()["churn_window_days"])
+        return churn_specification(self.limits["dormant_after_days"], self.limits["churn_window_days"])
 
     def examples(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
         """Labelled rows of earlier cut-offs; `ml` leaves out those whose windows close after the day."""
@@ -199,6 +213,9 @@ class ResponseModel(PropensityTask):
     name: ClassVar[str] = "response"
     description: ClassVar[str] = "Probability that a member of a campaign responds, told on the campaign's first day."
     reads: ClassVar[tuple[str, ...]] = ("features.campaign_member_features", "features.customer_features")
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "campaign data": ("core.campaigns", "core.campaign_members", "core.campaign_responses")
+    }
 
     def specification(self) -> "Specification":
         """The committed one."""
@@ -266,6 +283,7 @@ class DemandForecast:
         "features.daily_sales",
     )
     reads_scores: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def _sales(self, connection: duckdb.DuckDBPyConnection) -> tuple["pd.DataFrame", "pd.DataFrame", "pd.DataFrame"]:
         """Weekly sales, promotions and daily sales, as the refreshed day sees them."""
@@ -322,6 +340,7 @@ class CustomerValue:
     """Customers on the grid of cut-offs teach; all who have ordered are told their value."""
 
     threads: int
+    limits: Mapping[str, Any] = field(default_factory=thresholds)
 
     name: ClassVar[str] = "value"
     description: ClassVar[str] = "Net sales that a customer will bring in the coming window; who will be a key account."
@@ -331,12 +350,13 @@ class CustomerValue:
         "features.feature_cut_offs",
     )
     reads_scores: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def specification(self) -> "ValueSpecification":
         """With the window and the share that the labels are made with."""
         from ml.value_specification import value_specification
 
-        return value_specification(thresholds()["value_window_days"], thresholds()["key_account_sales_share"])
+        return value_specification(self.limits["value_window_days"], self.limits["key_account_sales_share"])
 
     def examples(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
         """Rows of earlier cut-offs, labelled where the window is closed, and those of the day, which tell the level."""
@@ -390,6 +410,7 @@ class CustomerSegments:
     description: ClassVar[str] = "Segments of customers who behave alike, the same from day to day."
     reads: ClassVar[tuple[str, ...]] = ("features.customer_features",)
     reads_scores: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def specification(self) -> "SegmentSpecification":
         """What customers are compared by."""
@@ -451,6 +472,7 @@ class Recommendations:
         "features.customer_order_metrics",
     )
     reads_scores: ClassVar[tuple[str, ...]] = ("segments",)
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def specification(self) -> "RecommendationSpecification":
         """With what may be offered, and how much of it, as the rest of the project has it."""
@@ -550,10 +572,10 @@ def models(settings: Settings) -> list[Model]:
     """The models, in the order in which they are trained."""
     threads = settings.threads
     return [
-        ChurnModel(threads),
+        ChurnModel(threads, thresholds(settings)),
         ResponseModel(threads),
         DemandForecast(),
-        CustomerValue(threads),
+        CustomerValue(threads, thresholds(settings)),
         CustomerSegments(),
         Recommendations(threads),
     ]
@@ -562,4 +584,4 @@ def models(settings: Settings) -> list[Model]:
 def tunable(settings: Settings) -> dict[str, PropensityTask]:
     """The models whose parameters can be searched, by name."""
     threads = settings.threads
-    return {model.name: model for model in (ChurnModel(threads), ResponseModel(threads))}
+    return {model.name: model for model in (ChurnModel(threads, thresholds(settings)), ResponseModel(threads))}

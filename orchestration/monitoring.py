@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # The table of scores that this is written to.
 MONITORING = "monitoring"
 FEATURE_DRIFT, SCORE_DRIFT, HOLD_OUT, MATURED, AGE = "feature_drift", "score_drift", "hold_out", "matured", "age"
+WINDOW = "window"
 COLUMNS = ("kind", "metric", "value", "expected", "warn_limit", "block_limit", "status", "row_count", "compared_with")
 
 # A quarter of weekly cut-offs, the newest that taught the model: what it saw last.
@@ -71,14 +72,16 @@ class Watched:
         split: Where the hold-out's is told.
         features: Rows that taught it last, and those of the day; None where features are not compared.
         matured: What became of an earlier day's scores; None where nothing can be told.
+        windows: Variables that say what a score foretells: scores of other windows are not comparable.
     """
 
     score: str
     keys: tuple[str, ...]
     metric: str | None = None
     split: str = "hold_out"
-    features: "Callable[[duckdb.DuckDBPyConnection, date, RegisteredModel], Pair] | None" = None
-    matured: "Callable[[duckdb.DuckDBPyConnection, date, ScoreFiles], Outcome | None] | None" = None
+    features: "Callable[[duckdb.DuckDBPyConnection, date, RegisteredModel, Mapping[str, Any]], Pair] | None" = None
+    matured: "Callable[[duckdb.DuckDBPyConnection, date, ScoreFiles, Mapping[str, Any]], Outcome | None] | None" = None
+    windows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,12 @@ def _newest_cut_offs(rows: "pd.DataFrame") -> "pd.DataFrame":
     return rows[rows["as_of_date"].isin(sorted(rows["as_of_date"].unique())[-REFERENCE_CUT_OFFS:])]
 
 
-def _churn_features(connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel) -> Pair:
+def _churn_features(
+    connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel, limits: Mapping[str, Any]
+) -> Pair:
     from ml.specification import eligible, known_at
 
-    model = ChurnModel(0)
+    model = ChurnModel(0, limits)
     spec = model.specification()
     taught, _ = known_at(spec, model.examples(connection, scorer.as_of_date), scorer.as_of_date)
     numbers = [name for name in spec.features or () if name not in spec.categorical]
@@ -122,10 +127,12 @@ def _churn_features(connection: duckdb.DuckDBPyConnection, day: date, scorer: Re
     return _newest_cut_offs(taught)[numbers], eligible(spec, today)[numbers]
 
 
-def _value_features(connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel) -> Pair:
+def _value_features(
+    connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel, limits: Mapping[str, Any]
+) -> Pair:
     from ml.value_specification import closed_rows
 
-    model = CustomerValue(0)
+    model = CustomerValue(0, limits)
     spec = model.specification()
     taught = closed_rows(spec, model.examples(connection, scorer.as_of_date), scorer.as_of_date)
     numbers = list(spec.features)
@@ -133,7 +140,9 @@ def _value_features(connection: duckdb.DuckDBPyConnection, day: date, scorer: Re
     return _newest_cut_offs(taught)[numbers], today[numbers]
 
 
-def _segment_features(connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel) -> Pair:
+def _segment_features(
+    connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel, limits: Mapping[str, Any]
+) -> Pair:
     """Beside the customers of the newest cut-off before the segments were found, which features are kept of."""
     model = CustomerSegments()
     (found_on,) = connection.execute(
@@ -145,8 +154,10 @@ def _segment_features(connection: duckdb.DuckDBPyConnection, day: date, scorer: 
     return model.customers(connection, found_on)[features], model.customers(connection, day)[features]
 
 
-def _demand_features(connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel) -> Pair:
-    """Each week of each series as a share of the weeks before it: those that taught beside the newest one."""
+def _demand_features(
+    connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel, limits: Mapping[str, Any]
+) -> Pair:
+    """Each week of each series as a share of the weeks before it: those that taught beside the newest whole one."""
     weeks = connection.execute(
         """
         select
@@ -159,9 +170,9 @@ def _demand_features(connection: duckdb.DuckDBPyConnection, day: date, scorer: R
                     ), 0
                 )
             )::double as sales_to_weeks_before
-        from features.weekly_sales where is_complete
+        from features.weekly_sales where is_complete and period_start <= $day::date - 7
         """,
-        {"before": WEEKS_BEFORE},
+        {"before": WEEKS_BEFORE, "day": day},
     ).df()
     newest, taught = weeks["period_start"].max(), weeks["period_start"].dt.date < scorer.as_of_date
     is_newest = weeks["period_start"] == newest
@@ -189,8 +200,10 @@ def _probabilities(scored_on: date, rows: "pd.DataFrame") -> Outcome | None:
     return Outcome(scored_on, values | {"bias": float(rows["score"].astype(float).sum()) / happened - 1}, len(rows))
 
 
-def _churned(connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles) -> Outcome | None:
-    window = int(thresholds()["churn_window_days"])
+def _churned(
+    connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles, limits: Mapping[str, Any]
+) -> Outcome | None:
+    window = int(limits["churn_window_days"])
     scored_on = _newest_before(files, day, window)
     if scored_on is None:
         return None
@@ -205,7 +218,9 @@ def _churned(connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles
     return _probabilities(scored_on, rows)
 
 
-def _responded(connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles) -> Outcome | None:
+def _responded(
+    connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles, limits: Mapping[str, Any]
+) -> Outcome | None:
     """Of the campaigns that were under way when they were scored, those that are over now."""
     for scored_on in files.days(day):
         rows = connection.execute(
@@ -222,8 +237,10 @@ def _responded(connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFil
     return None
 
 
-def _spent(connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles) -> Outcome | None:
-    window = int(thresholds()["value_window_days"])
+def _spent(
+    connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles, limits: Mapping[str, Any]
+) -> Outcome | None:
+    window = int(limits["value_window_days"])
     scored_on = _newest_before(files, day, window)
     if scored_on is None:
         return None
@@ -245,7 +262,9 @@ def _spent(connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles) 
     return Outcome(scored_on, {name: found[name].estimate for name in names if name in found}, len(rows))
 
 
-def _sold(connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles) -> Outcome | None:
+def _sold(
+    connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles, limits: Mapping[str, Any]
+) -> Outcome | None:
     """Of the newest forecast whose first weeks are all over, the departments."""
     scored_on = _newest_before(files, day, 7 * WEEKS_JUDGED)
     while scored_on is not None:
@@ -274,7 +293,10 @@ def _sold(connection: duckdb.DuckDBPyConnection, day: date, files: ScoreFiles) -
 
 # The offers of one campaign differ from those of the next by design, so features of a response are not compared.
 WATCHED: Mapping[str, Watched] = {
-    "churn": Watched("churn_probability", ("customer_id",), "roc_auc", "hold_out", _churn_features, _churned),
+    "churn": Watched(
+        *("churn_probability", ("customer_id",), "roc_auc", "hold_out", _churn_features, _churned),
+        windows=("dormant_after_days", "churn_window_days"),
+    ),
     "response": Watched(
         "response_probability", ("campaign_id", "customer_id"), "roc_auc", "hold_out", None, _responded
     ),
@@ -282,7 +304,10 @@ WATCHED: Mapping[str, Watched] = {
         *("forecast", ("level", "series_id", "period_start"), "wape"),
         *("department, 1 to 4 weeks ahead", _demand_features, _sold),
     ),
-    "value": Watched("predicted_clv", ("customer_id",), "spearman", "hold_out", _value_features, _spent),
+    "value": Watched(
+        *("predicted_clv", ("customer_id",), "spearman", "hold_out", _value_features, _spent),
+        windows=("value_window_days",),
+    ),
     "segments": Watched("segment_id", ("customer_id",), features=_segment_features),
 }
 
@@ -317,9 +342,12 @@ def _rows(
     watched = WATCHED[model]
     age = (day - scorer.as_of_date).days
     yield AGE, "days_since_training", float(age), None, None, None, "ok", None, scorer.as_of_date
+    variables = thresholds(settings)
+    for window in watched.windows:
+        yield WINDOW, window, float(variables[window]), None, None, None, "ok", None, None
     drift = Limits(settings.warn_drift, settings.block_drift)
-    yield from _feature_drifts(connection, watched, day, scorer, drift)
-    yield from _score_drift(connection, watched, day, files, drift)
+    yield from _feature_drifts(connection, watched, day, scorer, files, drift, variables)
+    yield from _score_drift(connection, watched, day, files, drift, variables)
     held_out = _held_out(connection, watched, day, files, scorer)
     if held_out is not None:
         yield HOLD_OUT, watched.metric, held_out, None, None, None, "ok", None, scorer.as_of_date
@@ -340,32 +368,99 @@ def _row(
 
 
 def _feature_drifts(
-    connection: duckdb.DuckDBPyConnection, watched: Watched, day: date, scorer: RegisteredModel, limits: "Limits"
+    connection: duckdb.DuckDBPyConnection,
+    watched: Watched,
+    day: date,
+    scorer: RegisteredModel,
+    files: ScoreFiles,
+    limits: "Limits",
+    variables: Mapping[str, Any],
 ) -> Iterator[tuple[object, ...]]:
+    """Beside the rows that taught last. What drifted slowly asks for training; what drifted at once may be broken."""
     from ml.monitoring import drift
 
     if watched.features is None:
         return
-    taught, today = watched.features(connection, day, scorer)
+    taught, today = watched.features(connection, day, scorer, variables)
     (history,) = connection.execute(
         "select max(tenure_days) from features.customer_features where as_of_date = $day", {"day": day}
     ).fetchall()[0]
     is_filling = history is None or history < HISTORY_DAYS
-    for name in today.columns:
-        found = drift(taught[name], today[name])
-        if found is not None:
-            limited = None if is_filling or name.startswith(GROWING) else limits
-            yield _row(FEATURE_DRIFT, str(name), found, limited, None, len(today), scorer.as_of_date)
+    found = {str(name): drift(taught[name], today[name]) for name in today.columns}
+    drifts = {name: value for name, value in found.items() if value is not None}
+    limited = {name: None if is_filling or name.startswith(GROWING) else limits for name in drifts}
+    far = {name: value for name, value in drifts.items() if limited[name] is not None and value > limits.block}
+    slowly = _drifted_slowly(connection, watched, day, scorer, files, limits, variables, far) if far else set()
+    for name, value in drifts.items():
+        kind, metric, told, expected, warn, block, status, *rest = _row(
+            FEATURE_DRIFT, name, value, limited[name], None, len(today), scorer.as_of_date
+        )
+        yield kind, metric, told, expected, warn, block, "warn" if name in slowly else status, *rest
+
+
+def _drifted_slowly(
+    connection: duckdb.DuckDBPyConnection,
+    watched: Watched,
+    day: date,
+    scorer: RegisteredModel,
+    files: ScoreFiles,
+    limits: "Limits",
+    variables: Mapping[str, Any],
+    far: Mapping[str, float],
+) -> set[str]:
+    """Of features that are far from the rows that taught, those that were nearly as far at the cut-off before.
+
+    One that blocked the last time goes on to block: what is broken does not heal by being there for a week.
+    """
+    from ml.monitoring import drift
+
+    (before,) = connection.execute(
+        "select max(as_of_date) from features.customer_features where as_of_date < $day", {"day": day}
+    ).fetchall()[0]
+    if before is None or watched.features is None:
+        return set()
+    taught, earlier = watched.features(connection, before, scorer, variables)
+    blocked = _blocked_last(connection, files, day)
+    steps = {name: value - (drift(taught[name], earlier[name]) or 0.0) for name, value in far.items()}
+    return {name for name, step in steps.items() if step <= limits.block and name not in blocked}
+
+
+def _blocked_last(connection: duckdb.DuckDBPyConnection, files: ScoreFiles, day: date) -> set[str]:
+    """Features whose drift blocked on the newest day before that was monitored."""
+    told = files.beside(MONITORING)
+    before = next(iter(told.days(day)), None)
+    if before is None:
+        return set()
+    rows = connection.execute(
+        "select metric from read_parquet($file) where kind = $kind and status = 'block'",
+        {"file": str(told.path(before)), "kind": FEATURE_DRIFT},
+    ).fetchall()
+    return {metric for (metric,) in rows}
+
+
+def _has_these_windows(
+    connection: duckdb.DuckDBPyConnection, watched: Watched, files: ScoreFiles, day: date, variables: Mapping[str, Any]
+) -> bool:
+    """Whether the scores of a day foretold what those of today do; where that day did not say so, they did."""
+    told = {name: _told(connection, files, day, WINDOW, name) for name in watched.windows}
+    return all(days is None or days == variables[name] for name, days in told.items())
 
 
 def _score_drift(
-    connection: duckdb.DuckDBPyConnection, watched: Watched, day: date, files: ScoreFiles, limits: "Limits"
+    connection: duckdb.DuckDBPyConnection,
+    watched: Watched,
+    day: date,
+    files: ScoreFiles,
+    limits: "Limits",
+    variables: Mapping[str, Any],
 ) -> Iterator[tuple[object, ...]]:
     """Against the newest earlier day, for the rows that both days have."""
     from ml.monitoring import drift
 
     before = next(iter(files.days(day)), None)
     if before is None or not files.path(day).exists():
+        return
+    if not _has_these_windows(connection, watched, files, before, variables):
         return
     rows = connection.execute(
         f"select now.{watched.score}::double as score, earlier.{watched.score}::double as score_before"
@@ -401,10 +496,10 @@ def _decay(
 ) -> Iterator[tuple[object, ...]]:
     from ml.monitoring import limits_of_decay
 
-    outcome = None if watched.matured is None else watched.matured(connection, day, files)
-    if outcome is None:
+    outcome = None if watched.matured is None else watched.matured(connection, day, files, thresholds(settings))
+    if outcome is None or not _has_these_windows(connection, watched, files, outcome.scored_on, thresholds(settings)):
         return
-    expected = _told(connection, files, outcome.scored_on, watched.metric)
+    expected = _told(connection, files, outcome.scored_on, HOLD_OUT, watched.metric)
     for metric, value in outcome.values.items():
         if metric != watched.metric or expected is None:
             yield _row(MATURED, metric, value, None, None, outcome.rows, outcome.scored_on)
@@ -413,14 +508,16 @@ def _decay(
             yield _row(MATURED, metric, value, limits, expected, outcome.rows, outcome.scored_on)
 
 
-def _told(connection: duckdb.DuckDBPyConnection, files: ScoreFiles, day: date, metric: str | None) -> float | None:
-    """What was expected of a metric on the day of the scores."""
+def _told(
+    connection: duckdb.DuckDBPyConnection, files: ScoreFiles, day: date, kind: str, metric: str | None
+) -> float | None:
+    """What was told of a metric on the day of the scores."""
     path = files.beside(MONITORING).path(day)
     if not path.exists():
         return None
     row = connection.execute(
         "select value from read_parquet($file) where kind = $kind and metric = $metric",
-        {"file": str(path), "kind": HOLD_OUT, "metric": metric},
+        {"file": str(path), "kind": kind, "metric": metric},
     ).fetchone()
     return None if row is None else float(row[0])
 

@@ -11,7 +11,7 @@ from orchestration.sources import Source
 def as_of_partitions(settings: Settings, source: Source) -> DailyPartitionsDefinition:
     """Every day from the first one offered to today, in the business time zone."""
     return DailyPartitionsDefinition(
-        start_date=settings.first_as_of.isoformat(), timezone=source.time_zone, end_offset=1
+        start_date=(settings.first_as_of or source.first_as_of).isoformat(), timezone=source.time_zone, end_offset=1
     )
 
 

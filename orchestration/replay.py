@@ -5,8 +5,9 @@ like, gates that fail included.
 """
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +16,10 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from orchestration.content_hash import quote_identifier
+from orchestration.extraction import extract
+from orchestration.file_format import FORMAT_NAME, literal
 from orchestration.freshness import in_words
+from orchestration.landing import input_files, input_views, raw_rows
 from orchestration.resources.publication import PublicationStore
 from orchestration.run import run_daily_refresh
 from orchestration.settings import Settings, SettingsError
@@ -61,10 +65,13 @@ def cut_files(source: Source, files: Path, day: date, folder: Path) -> None:
         day: The midnight, in the business time zone.
         folder: Where to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     orders = source.orders
     assert orders.event_at is not None
     midnight = datetime.combine(day, time(), ZoneInfo(source.time_zone)).astimezone(UTC).replace(tzinfo=None)
+    if orders.takes_text:
+        _cut_own_files(source, files, midnight, folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     for table in source.tables:
         given, target = files / f"{table.name}.parquet", folder / f"{table.name}.parquet"
         target.unlink(missing_ok=True)
@@ -74,6 +81,46 @@ def cut_files(source: Source, files: Path, day: date, folder: Path) -> None:
         come = f"{quote_identifier(orders.event_at)} < timestamp '{midnight}'"
         with duckdb.connect() as connection:
             connection.read_parquet(str(given)).filter(come).write_parquet(str(target))
+
+
+def _cut_own_files(source: Source, files: Path, midnight: datetime, folder: Path) -> None:
+    """The same of files that may be CSV, one or many: what is cut becomes Parquet with the text as delivered.
+
+    Rows of other tables that name a later order end with it. The other files are copied, as landing follows no link
+    out of its folder. Orders whose time cannot be read are left out.
+    """
+    orders = source.orders
+    event_at = f"try_cast({quote_identifier(orders.event_at or '')} as timestamp)"
+    key = ", ".join(f"{quote_identifier(name)}::varchar" for name in orders.key)
+    later = f"select {key} from {orders.view} where {event_at} >= timestamp '{midnight}'"
+    cut = {orders.name: f"{event_at} < timestamp '{midnight}'"} | {
+        table.name: f"({key}) not in ({later})"
+        for table in source.tables
+        if table.name != orders.name and set(orders.key) <= {column.name for column in table.columns}
+    }
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if (files / FORMAT_NAME).exists():
+        shutil.copyfile(files / FORMAT_NAME, folder / FORMAT_NAME)
+    for table in source.tables:
+        for file in input_files(table, files) if table.name not in cut else ():
+            (folder / file.name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file.path, folder / file.name)
+    tables = tuple(table for table in source.tables if table.name in cut)
+    with input_views(replace(source, tables=tables), files) as views:
+        for problem in views.problems.values():
+            raise problem
+        for table in tables:
+            for entry in views.ledger[table.name]:
+                target = (folder / entry.source_file).with_suffix(".parquet")
+                target.parent.mkdir(exist_ok=True)
+                columns = ", ".join(map(quote_identifier, entry.columns))
+                views.connection.execute(
+                    f"copy (select {columns} from {raw_rows(entry, views.folder)}"
+                    f" semi join (select _row_number from {table.view}"
+                    f" where _source_file = {literal(entry.source_file)} and {cut[table.name]}) using (_row_number))"
+                    f" to {literal(str(target))} (format parquet)"
+                )
 
 
 @dataclass(frozen=True)
@@ -120,7 +167,8 @@ def replay(settings: Settings, source: Source, days: list[date], say: Callable[[
         )
     if len(due) < len(days):
         say(f"{len(days) - len(due)} days are behind what is published, and are not done again")
-    definitions, started = build_defs(data=settings.data, input=folder), perf_counter()
+    extract(settings, source)
+    definitions, started = build_defs(data=settings.data, input=folder, input_mapping=None), perf_counter()
     for number, day in enumerate(due, start=1):
         began = perf_counter()
         cut_files(source, files, day, folder)

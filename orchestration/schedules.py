@@ -11,9 +11,10 @@ from dagster import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestration.alerts import Alert, send
+from orchestration.extraction import order_day
 from orchestration.freshness import readers_have
-from orchestration.landing import LandingError, resolve_as_of
-from orchestration.settings import Settings
+from orchestration.landing import LandingError
+from orchestration.settings import Settings, SettingsError
 from orchestration.sources import Source
 
 
@@ -30,10 +31,8 @@ def daily_schedule(job: UnresolvedAssetJobDefinition, settings: Settings, source
     )
     def daily_refresh_schedule(context: ScheduleEvaluationContext) -> RunRequest:
         try:
-            as_of_date = resolve_as_of(
-                source, source.input_dir(settings.input), settings.as_of, context.scheduled_execution_time
-            )
-        except LandingError as error:  # there will be no run that a sensor could see
+            as_of_date = order_day(settings, source, settings.as_of, context.scheduled_execution_time)
+        except (LandingError, SettingsError) as error:  # there will be no run that a sensor could see
             subject = f"The refresh of {source.name} could not start; what is published stays as it was."
             alert = Alert("failed", subject, (f"landing: {error}",), readers_have(settings, source))
             for problem in send(alert, settings):

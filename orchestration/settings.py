@@ -5,13 +5,14 @@ commands take; every setting also has its long name, `CUSTOMER360_<NAME>`.
 """
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -33,7 +34,29 @@ TELEMETRY_OFF = {
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
+# What may be read instead of a folder, and how its address is spelled.
+DATABASES = {
+    "postgresql": "postgresql://user@host:5432/database",
+    "mysql": "mysql://user@host:3306/database",
+    "sqlite": "sqlite:///path/of/the/file",
+}
+SQLITE_SUFFIXES = (".sqlite", ".sqlite3", ".db")
+
 MODELS = ("churn", "response", "demand", "value", "segments", "recommendations")
+
+# Windows that the company may set, each with the variable of the dbt project that it stands for.
+WINDOWS = {
+    "activity_window_days": "dormant_after_days",
+    "prediction_window_days": "churn_window_days",
+    "churned_after_days": "churned_after_days",
+    "new_customer_days": "new_customer_days",
+    "value_window_days": "value_window_days",
+    "history_days": "feature_history_days",
+}
+# Customer value is told beside the net sales of a window of the same length, so there has to be such a feature.
+VALUE_WINDOWS = (14, 28, 56, 84, 182)
+# Features lie on a grid that reaches two years back: a longer window would never close within it.
+WindowDays = Annotated[int, Field(ge=1, le=728)]
 
 
 class SettingsError(ValueError):
@@ -43,6 +66,34 @@ class SettingsError(ValueError):
 def known_sources() -> list[str]:
     """Names of the sources: the folders of staging SQL."""
     return sorted(path.parent.name for path in STAGING_DIR.glob("*/_*__sources.yml"))
+
+
+def _checked_url(url: str) -> str:
+    """The address of a database, in the spelling that the drivers take.
+
+    Raises:
+        ValueError: It is none. What was given is not said, as it may hold a password.
+    """
+    scheme, _, rest = url.partition("://")
+    scheme = {"postgres": "postgresql", "mariadb": "mysql"}.get(scheme, scheme)
+    if scheme not in DATABASES:
+        raise ValueError(
+            f"{scheme!r} is no kind of database that can be read; give a folder, or an address that begins with"
+            f" {', '.join(f'{kind}://' for kind in DATABASES)}"
+        )
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+        is_whole = parts.path.strip("/") and not parts.fragment and (parts.port is None or parts.hostname)
+    except ValueError:
+        is_whole = False
+    if not is_whole or (scheme == "sqlite" and parts.netloc):
+        form = DATABASES[scheme]
+        raise ValueError(
+            f"not the address of a database; give it as {form}. In a user's name or password, characters other than"
+            " letters and digits are spelled as % and their code; better, give the password in"
+            " CUSTOMER360_INPUT_PASSWORD"
+        )
+    return f"{scheme}://{rest}"
 
 
 def _either(short: str) -> AliasChoices:
@@ -62,10 +113,26 @@ class Settings(BaseSettings):
         validation_alias=_either("SOURCE"),
         description="Folder of staging SQL that feeds the core.",
     )
-    input: Path | None = Field(
+    input_address: Path | SecretStr | None = Field(
         None,
-        validation_alias=_either("INPUT"),
-        description="Folder with the source's files; without one, the source's installed package.",
+        validation_alias=AliasChoices("CUSTOMER360_INPUT", "INPUT", "input"),
+        description="Folder with the source's files, or a database (a secret: its address may hold a password);"
+        " without one, the source's installed package.",
+    )
+    input_password: SecretStr | None = Field(
+        None, description="Password for the database that INPUT names, kept out of its address."
+    )
+    input_mapping: Path | None = Field(
+        None, description="YAML file that says how the database's tables become the source's; without one, by name."
+    )
+    input_read: Literal["changes", "all"] = Field(
+        "changes",
+        description="Whether tables with a watermark are read from there on, or once from the start: rows that were"
+        " deleted in the database show in no watermark.",
+    )
+    input_overlap_minutes: Annotated[float, Field(ge=0)] = Field(
+        60,
+        description="How far behind a watermark reading begins again: a row is stamped before its transaction is seen.",
     )
     as_of: date | None = Field(
         None,
@@ -73,11 +140,45 @@ class Settings(BaseSettings):
         description="Logical day of the refresh; without one, the day after the newest order.",
     )
 
+    time_zone: str | None = Field(
+        None, description="Zone in which a business day begins and ends; without one, as the source declares."
+    )
+
+    personal_data_key: SecretStr | None = Field(
+        None,
+        description="Key of the hashes that stand for e-mail addresses and telephone numbers; none without one.",
+    )
+    country: str | None = Field(
+        None, description="Country of telephone numbers that do not say theirs: two letters, as ISO 3166 has them."
+    )
+
+    activity_window_days: WindowDays | None = Field(
+        None,
+        description="Days without an order after which a customer is dormant, and churn is not asked any more; without"
+        " one, as the dbt project has it. So are the windows below. `make check-data` proposes what fits the data.",
+    )
+    prediction_window_days: WindowDays | None = Field(
+        None, description="An active customer without an order in so many coming days churns."
+    )
+    churned_after_days: WindowDays | None = Field(
+        None, description="Days without an order after which a customer counts as churned; more than make one dormant."
+    )
+    new_customer_days: WindowDays | None = Field(
+        None, description="Days from the first order on in which a customer is new."
+    )
+    value_window_days: WindowDays | None = Field(
+        None, description=f"Days over which a customer's value is forecast: {', '.join(map(str, VALUE_WINDOWS))}."
+    )
+    history_days: WindowDays | None = Field(None, description="Days from the first order to the first cut-off.")
+
     schedule_cron: str = Field("0 5 * * *", description="When the daily refresh starts.")
     schedule_time_zone: str | None = Field(
         None, description="Zone of the schedule; without one, the source's business time zone."
     )
-    first_as_of: date = Field(date(2017, 1, 2), description="First day that the Dagster UI offers as a partition.")
+    first_as_of: date | None = Field(
+        None,
+        description="First day that can be refreshed, and that the Dagster UI offers; else as the source declares.",
+    )
 
     housekeeping_cron: str = Field("0 3 * * 0", description="When what is old is removed: before Sunday's refresh.")
     refresh_grace_minutes: Annotated[float, Field(gt=0)] = Field(
@@ -204,6 +305,16 @@ class Settings(BaseSettings):
             raise ValueError(f"unknown model {', '.join(unknown)}; give some of {', '.join(MODELS)}, or none")
         return models
 
+    @field_validator("value_window_days")
+    @classmethod
+    def _value_has_a_window_before(cls, days: int | None) -> int | None:
+        if days is not None and days not in VALUE_WINDOWS:
+            raise ValueError(
+                f"{days} days cannot be used: net sales of a customer are kept for windows of"
+                f" {', '.join(map(str, VALUE_WINDOWS))} days; give one of these"
+            )
+        return days
+
     @field_validator("alert_command")
     @classmethod
     def _command_can_be_split(cls, command: str | None) -> str | None:
@@ -255,7 +366,21 @@ class Settings(BaseSettings):
                 raise ValueError(f"{value!r} is not a day; give it as YYYY-MM-DD, for example 2018-01-01") from None
         return value
 
-    @field_validator("schedule_time_zone")
+    @field_validator("personal_data_key")
+    @classmethod
+    def _key_cannot_be_guessed(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < 32:
+            raise ValueError("shorter than 32 characters, so it could be guessed; make one with: openssl rand -hex 32")
+        return key
+
+    @field_validator("country")
+    @classmethod
+    def _country_has_two_letters(cls, country: str | None) -> str | None:
+        if country is not None and not re.fullmatch("[A-Z]{2}", country):
+            raise ValueError(f"{country!r} is not a country's code; give its two capital letters, for example DE")
+        return country
+
+    @field_validator("time_zone", "schedule_time_zone")
     @classmethod
     def _zone_is_known(cls, value: str | None) -> str | None:
         if value is not None:
@@ -265,10 +390,43 @@ class Settings(BaseSettings):
                 raise ValueError(f"{value!r} is not a time zone; for example America/New_York") from None
         return value
 
-    @field_validator("data", "input")
+    @field_validator("input_address", mode="before")
     @classmethod
-    def _absolute(cls, path: Path | None) -> Path | None:
-        return path.expanduser().resolve() if path is not None else None
+    def _input_is_a_folder_or_a_database(cls, value: Any) -> Any:
+        if not isinstance(value, str | Path):
+            return value
+        path = Path(value).expanduser()
+        if "://" not in str(value):
+            is_file = path.suffix in SQLITE_SUFFIXES and not path.is_dir()
+            return SecretStr(f"sqlite://{quote(str(path.resolve()))}") if is_file else path
+        return SecretStr(_checked_url(str(value)))
+
+    @field_validator("data", "input_address", "input_mapping")
+    @classmethod
+    def _absolute(cls, path: Path | SecretStr | None) -> Path | SecretStr | None:
+        return path.expanduser().resolve() if isinstance(path, Path) else path
+
+    @model_validator(mode="after")
+    def _mapping_is_of_a_database(self) -> Self:
+        if self.input_mapping is not None and self.database is None:
+            raise ValueError("CUSTOMER360_INPUT_MAPPING is for a database, and INPUT names none; leave it out")
+        return self
+
+    @property
+    def database(self) -> SecretStr | None:
+        """Address of the database that INPUT names, if it names one."""
+        return self.input_address if isinstance(self.input_address, SecretStr) else None
+
+    @property
+    def input(self) -> Path | None:
+        """Folder whose files land: the one given, or the one that a database is read into."""
+        return self.data / "inbox" / self.source if isinstance(self.input_address, SecretStr) else self.input_address
+
+    @property
+    def windows(self) -> dict[str, int]:
+        """The windows that are set, as variables of the dbt project."""
+        given = {variable: getattr(self, name) for name, variable in WINDOWS.items()}
+        return {variable: days for variable, days in given.items() if days is not None}
 
     @cached_property
     def raw_dir(self) -> Path:

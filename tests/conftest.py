@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract_export import export_contract
 from tests.pipeline import Home, cut_sample
 
 
@@ -48,6 +49,18 @@ def small_home(tmp_path_factory: pytest.TempPathFactory, small_input: Path) -> H
     with shared_folder(tmp_path_factory, "small") as (folder, is_empty):
         home = Home(folder / "data", small_input)
         if is_empty:
+            outcome = home.refresh()
+            assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    return home
+
+
+@pytest.fixture(scope="session")
+def contract_home(tmp_path_factory: pytest.TempPathFactory, small_input: Path) -> Home:
+    """The same households, exported to the contract's shape and refreshed. Not to be changed."""
+    with shared_folder(tmp_path_factory, "contract") as (folder, is_empty):
+        home = Home(folder / "data", folder / "input", "contract", "America/New_York")
+        if is_empty:
+            export_contract(small_input, folder / "input")
             outcome = home.refresh()
             assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     return home

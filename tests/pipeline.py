@@ -13,7 +13,7 @@ import duckdb
 
 from orchestration.resources.publication import PublicationStore
 from orchestration.settings import PROJECT_ROOT, Settings, load_settings
-from orchestration.sources import Source, load_source
+from orchestration.sources import Source, load_source, source_of
 
 SAMPLE = load_source("complete_journey").input_dir(None)
 # Every kill at every boundary takes many minutes: `make exhaust` tries them all, `make test` a few.
@@ -64,13 +64,17 @@ class Home:
 
     data: Path
     input: Path | None = None
+    source_name: str = "complete_journey"
+    time_zone: str | None = None
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of a command on this home."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CUSTOMER360_")}
         # A few households are too few for a model; finding that out would cost each refresh seconds.
         source = {} if self.input is None else {"INPUT": str(self.input), "CUSTOMER360_MODELS": "none"}
-        return {**inherited, "CUSTOMER360_DATA": str(self.data), **source, **more}
+        if self.time_zone is not None:
+            source["CUSTOMER360_TIME_ZONE"] = self.time_zone
+        return {**inherited, "CUSTOMER360_DATA": str(self.data), "SOURCE": self.source_name, **source, **more}
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """A command of the project, as the Makefile calls it."""
@@ -90,12 +94,12 @@ class Home:
     @cached_property
     def settings(self) -> Settings:
         """The settings of this home."""
-        return load_settings(data=self.data, input=self.input)
+        return load_settings(data=self.data, input=self.input, source=self.source_name, time_zone=self.time_zone)
 
     @property
     def source(self) -> Source:
         """The source of this home."""
-        return load_source(self.settings.source)
+        return source_of(self.settings)
 
     @property
     def store(self) -> PublicationStore:
@@ -110,6 +114,11 @@ class Home:
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows from the published file."""
         with duckdb.connect(str(self.store.current_file()), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    def warehouse(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows from the private warehouse."""
+        with duckdb.connect(str(self.settings.warehouse_path), read_only=True) as connection:
             return connection.execute(sql).fetchall()
 
     def published_hashes(self) -> dict[str, str]:

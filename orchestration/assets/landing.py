@@ -1,6 +1,6 @@
 """Raw tables as assets: landing, and gate 1 on what landed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 from dagster import (
@@ -21,21 +21,23 @@ from dagster import (
 from orchestration.checks.asset_checks import asset_check_result, is_asked
 from orchestration.checks.landing import check_raw_table
 from orchestration.checks.records import record
+from orchestration.extraction import extract, in_words
 from orchestration.landing import (
     LandingError,
-    in_force,
     land,
     raw_content_hash,
-    read_ledger,
     resolve_as_of,
+    tables_in_force,
     verify_raw,
 )
 from orchestration.markdown import markdown_table
 from orchestration.partitions import partition_day
 from orchestration.policies import OWNERS, TRANSIENT, WAREHOUSE_POOL
 from orchestration.resources.warehouse import Warehouse
-from orchestration.settings import Settings
+from orchestration.settings import Settings, SettingsError
 from orchestration.sources import RawTable, Source
+
+SHOWN_FILES = 5
 
 
 def raw_key(table: RawTable) -> AssetKey:
@@ -49,6 +51,12 @@ def _as_of_date(
     """The day of the run, or for a run without one the day that a refresh would take now."""
     asked = partition_day(context.partition_key) if context.has_partition_key else settings.as_of
     return resolve_as_of(source, source.input_dir(settings.input), asked)
+
+
+def _named(files: Sequence[str]) -> str:
+    """Some names of files; there may be one per day of years."""
+    shown = ", ".join(files[:SHOWN_FILES]) or "none"
+    return shown if len(files) <= SHOWN_FILES else f"{shown} and {len(files) - SHOWN_FILES:,} more"
 
 
 def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition, AssetChecksDefinition]:
@@ -78,26 +86,36 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
     def landing(context: AssetExecutionContext, warehouse: Warehouse) -> Iterator[MaterializeResult[None]]:
         """Lands every file of the source; files that are in force already change nothing."""
         try:
+            for extracted in extract(settings, source):
+                context.log.info(f"read from the database: {in_words(extracted)}")
             _as_of_date(context, settings, source)  # a day that cannot be refreshed is refused before anything lands
             reports = land(source, source.input_dir(settings.input), settings.raw_dir)
             damaged = verify_raw(settings.raw_dir)
-        except LandingError as error:
+        except (LandingError, SettingsError) as error:
             raise Failure(description=f"landing: {error}", allow_retries=False) from error
         if damaged:
             raise Failure(description="landing: " + "; ".join(damaged), allow_retries=False)
-        warehouse.show_raw(source, in_force(read_ledger(settings.raw_dir)), settings.raw_dir)
+        ledger = tables_in_force(source, settings.raw_dir)
+        warehouse.show_raw(source, ledger, settings.raw_dir)
         for report in reports:
             seen = "landed" if report.is_new else "in force already"
-            context.log.info(f"{report.table}: {report.rows:,} rows, {report.bytes:,} bytes, {seen}")
+            rejects = f", {report.rejects:,} lines that cannot be split" if report.rejects else ""
+            context.log.info(
+                f"{report.table}: {report.source_file}, {report.rows:,} rows{rejects}, {report.bytes:,} bytes, {seen}"
+            )
+        for table in source.tables:
+            given = [report for report in reports if report.table == table.name]
+            if not ledger[table.name]:
+                context.log.info(f"{table.name}: absent, which it may be; what it would feed is skipped")
             yield MaterializeResult(
-                asset_key=AssetKey(["raw", report.table]),
+                asset_key=raw_key(table),
                 metadata={
-                    "dagster/row_count": report.rows,
-                    "bytes": report.bytes,
-                    "rejects": report.rejects,
-                    "seconds": round(report.seconds, 3),
-                    "is_new": report.is_new,
-                    "source_file": report.source_file,
+                    "dagster/row_count": sum(entry.rows for entry in ledger[table.name]),
+                    "bytes": sum(report.bytes for report in given),
+                    "rejects": sum(entry.rejects for entry in ledger[table.name]),
+                    "seconds": round(sum(report.seconds for report in given), 3),
+                    "is_new": any(report.is_new for report in given),
+                    "source_file": _named([report.source_file for report in given]),
                 },
             )
 
@@ -118,7 +136,7 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
     def landing_gate(context: AssetCheckExecutionContext, warehouse: Warehouse) -> Iterator[AssetCheckResult]:
         """Gate 1: blocks staging."""
         as_of_date = _as_of_date(context, settings, source)
-        ledger = in_force(read_ledger(settings.raw_dir))
+        ledger = tables_in_force(source, settings.raw_dir)
         with warehouse.connect() as connection:
             for table in source.tables:
                 if not is_asked(context, raw_key(table)):

@@ -36,7 +36,7 @@ from orchestration.checks.monitoring import monitoring_suites, read_monitoring
 from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
 from orchestration.checks.scores import GATE, SUITES, profile_scores
 from orchestration.markdown import markdown_picture, markdown_table
-from orchestration.models import Model, models
+from orchestration.models import Model, lacking, models
 from orchestration.monitoring import MONITORING, WATCHED, evidence, monitor
 from orchestration.partitions import partition_day
 from orchestration.pictures import picture_of_monitoring
@@ -130,8 +130,10 @@ def _challenge(
     incumbent: RegisteredModel | None,
 ) -> tuple["Challenge", RegisteredModel | None]:
     """The day's challenge, and the champion if it could be read."""
-    from ml.decision import Challenge, champion_kept, without_challenger
+    from ml.decision import Challenge, champion_kept, nothing_to_learn_from, without_challenger
 
+    if (missing := lacking(connection, model)) is not None:
+        return Challenge(nothing_to_learn_from(f"skipped: {missing}")), None
     if model.name not in settings.models.split(","):
         reason = f"skipped: {model.name} is not among the models of CUSTOMER360_MODELS"
         return Challenge(without_challenger(reason, has_champion=False)), None

@@ -30,7 +30,7 @@ from orchestration.checks.marts import marts_suites, read_frame
 from orchestration.checks.records import record, relation_contents
 from orchestration.content_hash import TableContent
 from orchestration.dbt_project import dbt_vars, run_folder
-from orchestration.landing import in_force, raw_content_hash, read_ledger
+from orchestration.landing import raw_content_hash, tables_in_force
 from orchestration.markdown import markdown_picture, markdown_table
 from orchestration.partitions import partition_day
 from orchestration.pictures import PICTURES
@@ -38,7 +38,7 @@ from orchestration.policies import WAREHOUSE_POOL
 from orchestration.resources.dbt import Dbt
 from orchestration.resources.warehouse import Warehouse
 from orchestration.settings import Settings
-from orchestration.sources import Source
+from orchestration.sources import Source, source_of
 
 
 def relation_key(relation: str) -> AssetKey:
@@ -70,7 +70,7 @@ class Translator(DagsterDbtTranslator):
 
 def raw_hashes(settings: Settings) -> dict[str, str]:
     """Content hash of each raw table in force."""
-    ledger = in_force(read_ledger(settings.raw_dir))
+    ledger = tables_in_force(source_of(settings), settings.raw_dir)
     return {f"raw.{table}": raw_content_hash(entries) for table, entries in ledger.items()}
 
 
@@ -90,7 +90,7 @@ def _build(
     run_results.unlink(missing_ok=True)
     arguments = ["build", "--exclude-resource-type", "unit_test", "--indirect-selection", "buildable"]
     invocation = dbt.cli(
-        [*arguments, "--vars", dbt_vars(source)],
+        [*arguments, "--vars", dbt_vars(settings, source)],
         context=context,
         target_path=run_folder(settings),
         raise_on_error=False,

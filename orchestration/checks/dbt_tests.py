@@ -26,7 +26,8 @@ class DbtTest:
         tables: The tables that it looks at (`schema.table`), the one that it is written at first.
         severity: "error" blocks, "warn" reports.
         gate: The layer of its first table.
-        key: Columns that name a row of its first table.
+        key: Columns that name what it finds: those that its meta names, else the key of its first table.
+        remedy: What to do where it fails.
     """
 
     unique_id: str
@@ -35,11 +36,16 @@ class DbtTest:
     severity: str
     gate: str
     key: tuple[str, ...]
+    remedy: str
 
 
 def relation_name(node: Mapping[str, Any]) -> str:
     """`schema.table` of a model, seed or source."""
     return f"{node['schema']}.{node.get('alias') or node['identifier']}"
+
+
+def _key(node: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(node.get("config", {}).get("meta", {}).get("key", ()))
 
 
 def data_tests(manifest: Mapping[str, Any]) -> list[DbtTest]:
@@ -59,7 +65,8 @@ def data_tests(manifest: Mapping[str, Any]) -> list[DbtTest]:
                 tables=tuple(relation_name(nodes[parent]) for parent in parents),
                 severity=(node["config"].get("severity") or "error").lower(),
                 gate=first["schema"],
-                key=tuple(first.get("config", {}).get("meta", {}).get("key", ())),
+                key=_key(node) or _key(first),
+                remedy=(node.get("description") or "mend the source or the model, then refresh").strip(),
             )
         )
     return tests
@@ -93,7 +100,7 @@ def test_results(
             keys = _failing_keys(connection, outcome.get("compiled_code"), test.key)
             message = (
                 f"{found}{keys}. The query is in {run_results_path.parent / 'compiled'} under its name, the log in"
-                f" {run_results_path.parent / 'dbt.log'}; mend the source or the model, then refresh"
+                f" {run_results_path.parent / 'dbt.log'}; {test.remedy}"
             )
         for table in test.tables:
             content = contents.get(table)

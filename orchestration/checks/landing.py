@@ -27,7 +27,8 @@ class LandingProfile:
             `volume_ratio`, `conflicting_keys` and some of them in `conflicts`, `days_without_orders` (0 where the
             table has no events).
         columns: One row per declared or found column: `column_name`, `is_declared`, `is_present`, `type_fits`,
-            `found_type`, `null_share`, `max_null_share`, `not_finite` (NaN and ±inf values).
+            `found_type`, `null_share`, `max_null_share`, `not_finite` (NaN and ±inf values). Undeclared columns that
+            the source keeps are not found: no view shows them.
     """
 
     row_count: int
@@ -121,10 +122,11 @@ def _days_without_orders(
 
     A pause before the day means that data is late; a pause behind the newest days means that their date is wrong.
     """
-    if table.event_at is None or type_family(found.get(table.event_at, "")) != "time":
+    if table.event_at is None or not (table.takes_text or type_family(found.get(table.event_at, "")) == "time"):
         return 0
     local = (
-        f"({quote_identifier(table.event_at)}::timestamp at time zone 'UTC' at time zone '{source.time_zone}')::date"
+        f"(try_cast({quote_identifier(table.event_at)} as timestamp)"
+        f" at time zone 'UTC' at time zone '{source.time_zone}')::date"
     )
     row = connection.execute(
         f"with days as (select distinct {local} as day from {table.view}"
@@ -136,8 +138,8 @@ def _days_without_orders(
     return 10**6 if row is None or row[0] is None else int(row[0])
 
 
-def landing_suites(source: Source, table: RawTable, settings: Settings) -> tuple[Suite, Suite]:
-    """The suites of a raw table: one for its figures, one for its columns."""
+def landing_suites(source: Source, table: RawTable, settings: Settings) -> tuple[Suite, ...]:
+    """The suites of a raw table: one for its figures, one for its columns; one that warns of unused ones."""
     where = f"dbt_project/models/staging/{source.name}/_{source.name}__sources.yml"
     table_suite = Suite(
         name="table_profile",
@@ -169,6 +171,12 @@ def landing_suites(source: Source, table: RawTable, settings: Settings) -> tuple
             ),
         ),
     )
+    declared = Rule(
+        "columns_are_declared",
+        "no column that is not declared",
+        "ExpectColumnValuesToBeInSet",
+        {"column": "is_declared", "value_set": [True]},
+    )
     column_suite = Suite(
         name="column_profile",
         gate=GATE,
@@ -176,12 +184,7 @@ def landing_suites(source: Source, table: RawTable, settings: Settings) -> tuple
         key=("column_name", "found_type", "null_share", "not_finite"),
         remedy=f"Deliver {table.name} as {where} declares it, or declare the change there",
         rules=(
-            Rule(
-                "columns_are_declared",
-                "no column that is not declared",
-                "ExpectColumnValuesToBeInSet",
-                {"column": "is_declared", "value_set": [True]},
-            ),
+            *(() if source.keeps_undeclared else (declared,)),
             Rule(
                 "columns_are_present",
                 "every declared column",
@@ -208,7 +211,18 @@ def landing_suites(source: Source, table: RawTable, settings: Settings) -> tuple
             ),
         ),
     )
-    return table_suite, column_suite
+    if not source.keeps_undeclared:
+        return table_suite, column_suite
+    unused_suite = Suite(
+        name="unused_columns",
+        gate=GATE,
+        table_name=table.view,
+        key=("column_name",),
+        remedy=f"They stay in the raw files and are not used; name them as {where} does if they should be",
+        rules=(declared,),
+        severity="warn",
+    )
+    return table_suite, column_suite, unused_suite
 
 
 def check_raw_table(
@@ -219,11 +233,47 @@ def check_raw_table(
     as_of_date: date,
     content_hash: str,
 ) -> list[CheckResult]:
-    """Profiles a raw table and judges the profile."""
-    table_suite, column_suite = landing_suites(source, table, settings)
+    """Profiles a raw table and judges the profile; an optional table that is absent passes."""
+    suites = landing_suites(source, table, settings)
+    if _is_absent(connection, table):
+        return [
+            CheckResult(
+                gate=GATE,
+                check_name=name,
+                table_name=table.view,
+                passed=True,
+                severity=suite.severity,
+                row_count=0,
+                unexpected_rows=0,
+                message="skipped: there is no such table, and there need not be one",
+                content_hash=content_hash,
+            )
+            for suite in suites
+            for name in suite.check_names
+        ]
     profile = profile_raw_table(connection, source, table, settings, as_of_date)
-    results = [
-        *table_suite.validate(profile.table, content_hash),
-        *column_suite.validate(profile.columns, content_hash),
+    frames = {
+        "table_profile": profile.table,
+        "column_profile": profile.columns,
+        "unused_columns": _declared_columns(connection, table),
+    }
+    return [
+        replace(result, row_count=profile.row_count)
+        for suite in suites
+        for result in suite.validate(frames[suite.name], content_hash)
     ]
-    return [replace(result, row_count=profile.row_count) for result in results]
+
+
+def _is_absent(connection: duckdb.DuckDBPyConnection, table: RawTable) -> bool:
+    """Whether an optional table has no file in force; a required one is never excused."""
+    found = connection.execute("select 1 from control.absent_tables where table_name = ?", [table.name]).fetchone()
+    return not table.is_required and found is not None
+
+
+def _declared_columns(connection: duckdb.DuckDBPyConnection, table: RawTable) -> pd.DataFrame:
+    """One row per declared column, and per column of the files that is not declared: `column_name`, `is_declared`."""
+    undeclared = connection.execute(
+        "select column_name from control.undeclared_columns where table_name = ? order by all", [table.name]
+    ).fetchall()
+    rows = [(column.name, True) for column in table.columns] + [(name, False) for (name,) in undeclared]
+    return pd.DataFrame(rows, columns=["column_name", "is_declared"])

@@ -29,6 +29,8 @@ SCORES = (
     *("predicted_clv", "predicted_clv_lower_80", "predicted_clv_upper_80", "total_clv", "key_account_probability"),
     *("segment_id", "segment_label", "next_product_id", "next_category", "next_order_expected_at"),
 )
+# Not every source tells them, and without a key there are no hashes.
+PERSONAL = ("has_marketing_consent", "email_key", "phone_key")
 COSTS = ("contribution_margin", "is_unprofitable")
 
 CUSTOMER_360 = Suite(
@@ -37,8 +39,8 @@ CUSTOMER_360 = Suite(
     table_name="marts.customer_360",
     key=("customer_id",),
     remedy=REMEDY,
-    # Scores are NULL where no model may score, margins where no costs are known.
-    may_be_empty=("average_days_between_orders", "gap_variation", *COSTS, *SCORES),
+    # Scores are NULL where no model may score, margins where no costs are known, stores where the source names none.
+    may_be_empty=("average_days_between_orders", "gap_variation", "preferred_store_id", *PERSONAL, *COSTS, *SCORES),
     rules=(
         Rule(
             "is_of_one_day",

@@ -16,7 +16,7 @@ import duckdb
 from dagster import ConfigurableResource, Failure, InitResourceContext
 from pydantic import Field
 
-from orchestration.landing import LedgerEntry, raw_view_sql
+from orchestration.landing import LedgerEntry, show_raw
 from orchestration.scores import show_scores
 from orchestration.sources import Source
 
@@ -24,6 +24,7 @@ CONTROL_TABLES = """
     create schema if not exists raw;
     create schema if not exists control;
     create table if not exists control.refresh (as_of_date date, run_id varchar);
+    create table if not exists control.absent_tables (table_name varchar);
     create sequence if not exists control.result_id;
     create table if not exists control.check_results (
         result_id bigint default nextval('control.result_id'),
@@ -130,8 +131,7 @@ class Warehouse(ConfigurableResource["Warehouse"]):
     def show_raw(self, source: Source, ledger: dict[str, list[LedgerEntry]], raw_dir: Path) -> None:
         """Makes the raw views read the files in force."""
         with self.connect() as connection:
-            for table in source.tables:
-                connection.execute(raw_view_sql(table, ledger[table.name], raw_dir))
+            show_raw(connection, source, ledger, raw_dir)
 
     def begin_refresh(self, as_of_date: date, run_id: str) -> None:
         """Says which day dbt builds next, and shows that day's scores."""

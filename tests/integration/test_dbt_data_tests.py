@@ -38,7 +38,6 @@ MUTANTS: dict[str, tuple[str, ...]] = {
     "kpi_daily_counts_are_nested": (
         "update {table} set new_customers = active_customers + 1 where rowid = 0",
         "update {table} set active_customers = orders + 1 where rowid = 0",
-        "update {table} set orders = order_lines + 1 where rowid = 0",
     ),
     "kpi_daily_days_have_no_gaps": (
         "delete from {table} where business_date = (select min(business_date) + 1 from {table})",
@@ -64,7 +63,9 @@ MUTANTS: dict[str, tuple[str, ...]] = {
         "update {table} set period_end = period_start - 1 where rowid = 0",
     ),
     "core_orders_amounts_add_up": ("update {table} set returns = returns + 0.01 where rowid = 0",),
-    "core_orders_has_lines": ("update {table} set line_count = 0 where rowid = 0",),
+    "core_orders_without_lines": (
+        "update {table} set line_count = 0 where rowid <= (select 0.01 * count(*) from {table})",
+    ),
     "core_orders_cohort_is_not_later": (
         "update {table} set cohort_month = order_date + 1 where rowid = 0",
         "update {table} set cohort_month_number = -1 where rowid = 0",
@@ -242,6 +243,10 @@ MUTANTS: dict[str, tuple[str, ...]] = {
         "update marts.customer_360 set lifetime_count_orders = lifetime_count_orders + 1 where rowid = 0",
         "update marts.orders set net_sales = net_sales + 0.01 where rowid = 0",
     ),
+    "reconcile_campaigns": (
+        "delete from marts.campaigns where rowid = 0",
+        "delete from marts.campaign_performance where rowid = 0",
+    ),
     "reconcile_campaign_members": (
         "insert into marts.campaign_members by name"
         " (select * replace (0 as count_responses) from marts.campaign_members limit 1)",
@@ -252,6 +257,27 @@ MUTANTS: dict[str, tuple[str, ...]] = {
         "update marts.customer_360_history set rfm_segment = 'other' where rowid = 0",
         "update marts.customer_360_history set lifecycle_stage = 'other' where rowid = 0",
         "update marts.customer_360_history set lifetime_net_sales = lifetime_net_sales + 0.01 where rowid = 0",
+    ),
+}
+
+# The tests of the contract's own staging; the layers above are the same for every source.
+CONTRACT_MUTANTS: dict[str, tuple[str, ...]] = {
+    "orders_are_in_one_currency": ("update {table} set currency = 'EUR' where rowid = 0",),
+    "stg_contract__customers_are_described": (
+        "update {table} set is_described = false where rowid <= (select 0.01 * count(*) from {table})",
+    ),
+    "stg_contract__customer_identities_mailboxes_are_not_shared": (
+        "update {table} set count_sharing = 6 where rowid = 0",
+    ),
+    "stg_contract__row_accounting_every_row_is_accounted_for": tuple(
+        f"update {{table}} set {column} = {column} + 1 where rowid = 0"
+        for column in ("rows_landed", "rows_accepted", "rows_quarantined", "rows_duplicate")
+    ),
+    "stg_contract__row_accounting_quarantine_is_small": (
+        "update {table} set rows_quarantined = floor(0.005 * rows_landed) + 1 where rowid = 0",
+    ),
+    "stg_contract__row_accounting_duplicates_are_few": (
+        "update {table} set rows_duplicate = floor(0.05 * rows_landed) + 1 where rowid = 0",
     ),
 }
 
@@ -287,7 +313,7 @@ def mutants_of_kind(node: Mapping[str, Any], columns: list[str]) -> tuple[str, .
         case "filled":
             with_values = [column for column in columns if column not in arguments.get("may_be_empty", [])]
             return (
-                "delete from {table}",
+                *(() if arguments.get("may_have_no_rows") else ("delete from {table}",)),
                 *(f"update {{table}} set {column} = null where rowid = 0" for column in arguments["required"]),
                 *(f"update {{table}} set {column} = null" for column in with_values),
             )
@@ -321,17 +347,22 @@ def _one_row(column: str, broken: str) -> str:
     return f"update {{table}} set {broken} where rowid = (select min(rowid) from {{table}} where {filled})"
 
 
+@pytest.fixture(scope="module", params=["small_home", "contract_home"])
+def home(request: pytest.FixtureRequest) -> Home:
+    """A refreshed home of each source."""
+    made: Home = request.getfixturevalue(request.param)
+    return made
+
+
 @pytest.fixture(scope="module")
-def warehouse(small_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+def warehouse(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
     """A copy of a refreshed warehouse; what tests look at has become plain tables."""
     # The name is part of the compiled SQL.
-    copy = tmp_path_factory.mktemp("mutants") / small_home.settings.warehouse_path.name
-    shutil.copyfile(small_home.settings.warehouse_path, copy)
-    manifest = small_home.manifest
+    copy = tmp_path_factory.mktemp("mutants") / home.settings.warehouse_path.name
+    shutil.copyfile(home.settings.warehouse_path, copy)
+    manifest = home.manifest
     nodes = {**manifest["nodes"], **manifest["sources"]}
-    looked_at = {
-        relation_name(nodes[parent]) for test in data_tests(small_home) for parent in test["depends_on"]["nodes"]
-    }
+    looked_at = {relation_name(nodes[parent]) for test in data_tests(home) for parent in test["depends_on"]["nodes"]}
     with duckdb.connect(str(copy)) as connection:
         kinds = dict(
             connection.execute(
@@ -345,14 +376,18 @@ def warehouse(small_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Ite
         for relation in looked_at:
             connection.execute(f'drop {kinds[relation]} {relation}; create table {relation} as from temp."{relation}"')
             connection.execute(f'drop table temp."{relation}"')
-        for statement in SCORED:
+        for statement in SCORED if home.source_name == "complete_journey" else ():
             connection.execute(statement)
         yield connection
 
 
 def data_tests(home: Home) -> list[dict[str, Any]]:
-    """The data tests in the manifest of a home."""
-    return [node for node in home.manifest["nodes"].values() if node["resource_type"] == "test"]
+    """The data tests in the manifest of a home; of another source than the sample's those of its staging."""
+    tests = [node for node in home.manifest["nodes"].values() if node["resource_type"] == "test"]
+    if home.source_name == "complete_journey":
+        return tests
+    folder = f"models/staging/{home.source_name}/"
+    return [test for test in tests if str(test["original_file_path"]).startswith(folder)]
 
 
 def compiled(home: Home, node: Mapping[str, Any]) -> str:
@@ -374,19 +409,20 @@ def fails(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
     return connection.execute(f"select count(*) from ({query})").fetchall() != [(0,)]
 
 
-def test_every_data_test_passes_on_good_data(small_home: Home, warehouse: duckdb.DuckDBPyConnection) -> None:
-    broken = [test["name"] for test in data_tests(small_home) if fails(warehouse, compiled(small_home, test))]
+def test_every_data_test_passes_on_good_data(home: Home, warehouse: duckdb.DuckDBPyConnection) -> None:
+    broken = [test["name"] for test in data_tests(home) if fails(warehouse, compiled(home, test))]
     assert broken == []
 
 
-def test_every_data_test_has_mutants_and_fails_on_each(small_home: Home, warehouse: duckdb.DuckDBPyConnection) -> None:
-    tests = data_tests(small_home)
+def test_every_data_test_has_mutants_and_fails_on_each(home: Home, warehouse: duckdb.DuckDBPyConnection) -> None:
+    tests = data_tests(home)
+    declared = CONTRACT_MUTANTS if home.source_name == "contract" else MUTANTS
     assert tests
     offenders = []
     for test in tests:
-        query, table = compiled(small_home, test), table_of(small_home, test)
+        query, table = compiled(home, test), table_of(home, test)
         columns = warehouse.execute(f"describe {table}").fetchall() if table else []
-        mutants = MUTANTS.get(test["name"]) or mutants_of_kind(test, [name for name, *_ in columns])
+        mutants = declared.get(test["name"]) or mutants_of_kind(test, [name for name, *_ in columns])
         if not mutants:
             offenders.append(f"{test['name']}: no mutant; declare one in MUTANTS")
         for mutant in mutants:
@@ -398,5 +434,5 @@ def test_every_data_test_has_mutants_and_fails_on_each(small_home: Home, warehou
             elif not fails(warehouse, query):
                 offenders.append(f"{test['name']}: passes in spite of: {statement}")
             warehouse.execute("rollback")
-    offenders += [f"{name}: no such test" for name in MUTANTS.keys() - {test["name"] for test in tests}]
+    offenders += [f"{name}: no such test" for name in declared.keys() - {test["name"] for test in tests}]
     assert offenders == []

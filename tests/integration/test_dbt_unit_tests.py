@@ -2,18 +2,34 @@
 
 import json
 import os
+import shutil
 import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from orchestration.dbt_project import dbt_executable, dbt_vars
 from orchestration.settings import DBT_PROJECT_DIR
 from tests.pipeline import Home
 
 
-def test_every_dbt_unit_test_passes(copied_home: Home) -> None:
+@pytest.mark.parametrize("source", ["small_home", "contract_home"])
+def test_every_dbt_unit_test_passes(source: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    refreshed: Home = request.getfixturevalue(source)
+    shutil.copytree(refreshed.data, tmp_path / "data", symlinks=True)
+    copied_home = replace(refreshed, data=tmp_path / "data")
     target = copied_home.data / "unit_tests"
     outcome = subprocess.run(
         [
-            *(dbt_executable(), "test", "--select", "test_type:unit", "--vars", dbt_vars(copied_home.source)),
+            *(
+                dbt_executable(),
+                "test",
+                "--select",
+                "test_type:unit",
+                "--vars",
+                dbt_vars(copied_home.settings, copied_home.source),
+            ),
             *("--target-path", str(target), "--log-path", str(target)),
         ],
         cwd=DBT_PROJECT_DIR,

@@ -370,3 +370,16 @@ def test_publication_of_a_new_warehouse_says_that_nothing_was_built(copied_home:
     refusal = parts.publish()
     assert "nothing was published" in refusal and "Run the whole refresh" in refusal
     assert state(copied_home) == before
+
+
+@pytest.mark.exhaustive
+def test_a_newest_day_that_a_gate_has_stopped_holds_up_no_older_one(copied_home: Home) -> None:
+    before = copied_home.query("select max(as_of_date) from marts.customer_360")
+    stopped = copied_home.refresh("2018-01-03", CUSTOMER360_MAX_FEATURE_DRIFT="0.0000001")
+    assert stopped.returncode == 1 and "values_have_not_drifted" in stopped.stderr
+
+    rebuilt = copied_home.refresh("2017-12-20")
+    assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
+    assert copied_home.query("select max(as_of_date) from marts.customer_360") == before
+    days = copied_home.query("select distinct as_of_date from marts.customer_360_history order by all")
+    assert days == [(date(2017, 12, 20),), *before]

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import Any
 
+import duckdb
 import pytest
 import yaml
 
@@ -22,6 +23,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "is_true_for_some": {"condition": "value = 7"},
     "share_at_most": {"condition": "is_bad", "max_share": 0.02},
     "no_gaps": {"column": "day"},
+    "one_value": {"column": "value", "per": "id"},
 }
 
 
@@ -49,6 +51,10 @@ def days(*dates: str) -> str:
 
 
 MAY_BE_EMPTY = {"may_be_empty": ["value"]}
+MAY_HAVE_NO_ROWS = {"may_have_no_rows": True}
+UNLESS_ABSENT = {"unless_absent": ["landed", "not_landed"]}
+
+TWO_VALUES = rows("(1, 'EUR'), (2, 'USD')")
 
 CASES = [
     Case("filled_everywhere", "filled", "pass", rows("(1, 'a'), (2, 'b')")),
@@ -73,6 +79,12 @@ CASES = [
         rows("(1, 1)") + " where false",
         MAY_BE_EMPTY,
     ),
+    Case("empty_where_a_table_is_absent", "filled", "pass", rows("(1, 1)") + " where false", UNLESS_ABSENT),
+    Case("without_a_value_where_a_table_is_absent", "filled", "pass", rows("(1, null), (2, null)"), UNLESS_ABSENT),
+    Case("a_null_where_a_table_is_absent", "filled", "fail", rows("(1, 'a'), (null, 'b')"), UNLESS_ABSENT),
+    Case("empty_where_another_table_is_absent", "filled", "fail", NO_ROWS, {"unless_absent": ["landed"]}),
+    Case("empty_where_it_may_have_no_rows", "filled", "pass", NO_ROWS, MAY_HAVE_NO_ROWS),
+    Case("without_a_value_where_it_may_have_no_rows", "filled", "fail", rows("(1, null)"), MAY_HAVE_NO_ROWS),
     Case("combinations_differ", "unique_combination", "pass", rows("(1, 'a'), (1, 'b'), (2, 'a')")),
     Case("a_combination_repeats", "unique_combination", "fail", rows("(1, 'a'), (2, 'a'), (1, 'a')")),
     Case("a_combination_with_a_null_repeats", "unique_combination", "fail", rows("(1, null), (1, null)")),
@@ -92,6 +104,11 @@ CASES = [
     Case("a_day_is_missing", "no_gaps", "fail", days("2018-01-01", "2018-01-03")),
     Case("a_day_is_missing_and_another_twice", "no_gaps", "fail", days("2018-01-01", "2018-01-01", "2018-01-03")),
     Case("no_gaps_without_rows", "no_gaps", "fail", NO_ROWS),
+    Case("one_value_everywhere", "one_value", "pass", rows("(1, 'EUR'), (2, 'EUR')")),
+    Case("one_value_beside_nulls", "one_value", "pass", rows("(1, 'EUR'), (2, null)")),
+    Case("no_value_at_all", "one_value", "pass", rows("(1, null), (2, null)")),
+    Case("two_values", "one_value", "fail", rows("(1, 'EUR'), (1, 'USD')")),
+    Case("two_values_of_which_one_is_out_of_question", "one_value", "pass", TWO_VALUES, {"condition": "id = 1"}),
 ]
 
 
@@ -107,7 +124,11 @@ def statuses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         (project / "models" / f"{case.name}.sql").write_text(case.table)
         test = {"name": f"test_{case.name}", "arguments": ARGUMENTS[case.test] | case.arguments}
         models.append({"name": case.name, "data_tests": [{case.test: test}]})
-    (project / "models" / "cases.yml").write_text(yaml.safe_dump({"models": models}))
+    control = {"name": "control", "schema": "control", "tables": [{"name": "absent_tables"}]}
+    (project / "models" / "cases.yml").write_text(yaml.safe_dump({"models": models, "sources": [control]}))
+    with duckdb.connect(str(project / "cases.duckdb")) as connection:
+        connection.execute("create schema control")
+        connection.execute("create table control.absent_tables as select 'not_landed' as table_name")
     (project / "dbt_project.yml").write_text(
         yaml.safe_dump(
             {

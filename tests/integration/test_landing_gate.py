@@ -18,10 +18,18 @@ from orchestration.checks.marts import marts_suites
 from orchestration.checks.monitoring import monitoring_suites
 from orchestration.checks.records import CheckResult, record
 from orchestration.checks.scores import SUITES as SCORES_SUITES
-from orchestration.landing import in_force, land, raw_content_hash, raw_view_sql, read_ledger, resolve_as_of
+from orchestration.landing import (
+    in_force,
+    land,
+    raw_content_hash,
+    raw_view_sql,
+    read_ledger,
+    resolve_as_of,
+    tables_in_force,
+)
 from orchestration.resources.warehouse import Warehouse
 from orchestration.settings import load_settings
-from orchestration.sources import load_source
+from orchestration.sources import Source, load_source
 from tests.pipeline import Home, rewrite
 
 SOURCE = load_source("complete_journey")
@@ -32,7 +40,8 @@ SMALL_TABLES = [table.name for table in SOURCE.tables if table.name != "promotio
 class Gate:
     """Gate 1 on a folder of files: each check lands the files as they then are, as a refresh does."""
 
-    def __init__(self, input_dir: Path, home: Path) -> None:
+    def __init__(self, input_dir: Path, home: Path, source: Source = SOURCE) -> None:
+        self.source = source
         self.input = input_dir
         self.raw = home / "raw"
         self.warehouse = Warehouse(
@@ -41,14 +50,14 @@ class Gate:
             lock_timeout_seconds=0,
             scores_dir=str(home / "scores"),
         )
-        self.as_of_date = resolve_as_of(SOURCE, input_dir, None)
+        self.as_of_date = resolve_as_of(source, input_dir, None)
         self.runs = 0
 
     def check(self, table: str, as_of_date: date | None = None) -> list[CheckResult]:
         """Lands one table, checks it, and records what was found."""
-        source = replace(SOURCE, tables=tuple(given for given in SOURCE.tables if given.name == table))
+        source = replace(self.source, tables=tuple(given for given in self.source.tables if given.name == table))
         land(source, self.input, self.raw)
-        ledger = in_force(read_ledger(self.raw))
+        ledger = tables_in_force(source, self.raw)
         self.warehouse.show_raw(source, ledger, self.raw)
         content_hash = raw_content_hash(ledger[table])
         self.runs += 1
@@ -278,6 +287,89 @@ def test_an_empty_view_fails(gate: Gate, table: str) -> None:
         connection.execute("delete from control.check_results")
         results = check_raw_table(connection, SOURCE, raw_table, SETTINGS, gate.as_of_date, "empty")
     assert {result.row_count for result in results} == {0}
+    assert "column_profile_nulls_are_few" in broken(results)
+
+
+# A source whose files may be text ------------------------------------------------------------------
+
+OWN = load_source("contract")
+OWN_FILES = {
+    "customers": "customer_id,first_name\n1,Canary\n2,Canary\n",
+    "orders": "order_id,customer_id,ordered_at\n"
+    + "".join(f"{number},1,2018-01-{number:02} 12:00:00\n" for number in range(1, 21)),
+    "order_lines": "order_id,product_id,quantity,net_sales\n1,7,1,1.50\n",
+    "products": "product_id\n7\n",
+}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Gate:
+    """Gate 1 on a company's own files."""
+    folder = tmp_path / "input"
+    folder.mkdir()
+    for table, content in OWN_FILES.items():
+        (folder / f"{table}.csv").write_text(content)
+    return Gate(folder, tmp_path, OWN)
+
+
+@pytest.mark.parametrize("table", [table.name for table in OWN.tables])
+def test_files_of_ones_own_pass_and_absent_optional_tables_too(own: Gate, table: str) -> None:
+    results = own.check(table)
+    assert broken(results) == {}
+    (raw_table,) = (given for given in OWN.tables if given.name == table)
+    suites = landing_suites(OWN, raw_table, SETTINGS)
+    assert [result.check_name for result in results] == [name for suite in suites for name in suite.check_names]
+    skipped = {result.message for result in results if result.message is not None}
+    assert skipped == (set() if table in OWN_FILES else {"skipped: there is no such table, and there need not be one"})
+
+
+OWN_FAULTS: dict[str, list[tuple[str, str, str]]] = {
+    "column_profile_nulls_are_few": [("customers", "customer_id,first_name\n,a\nNULL,b\n", "column_name=customer_id")],
+    "table_profile_keys_do_not_conflict": [
+        ("products", "product_id,brand\n7,a\n7,b\n", "product_id=7"),
+        ("products", "product_id,brand\n7,a\n 7 ,\n", "product_id=7"),
+    ],
+    "table_profile_orders_are_fresh": [
+        ("orders", OWN_FILES["orders"].replace("2018-01-20", "2018-02-20"), "days_without_orders=32"),
+        ("orders", "order_id,customer_id,ordered_at\n1,1,yesterday\n", "days_without_orders="),
+    ],
+    "unused_columns_columns_are_declared": [("products", "product_id,nickname\n7,x\n", "column_name=nickname")],
+}
+
+
+@pytest.mark.parametrize(
+    "rule, table, content, words", [(rule, *fault) for rule in OWN_FAULTS for fault in OWN_FAULTS[rule]]
+)
+def test_a_fault_of_ones_own_files_trips_its_rule_alone(
+    own: Gate, rule: str, table: str, content: str, words: str
+) -> None:
+    (own.input / f"{table}.csv").write_text(content)
+    results = own.check(table, date(2018, 2, 21) if "2018-02-20" in content else None)
+    found = broken(results)
+    assert set(found) == {rule}
+    assert words in found[rule] and "Canary" not in found[rule]
+    # Columns that are not used are told; they stop nothing.
+    assert any(result.blocks for result in results) == (rule != "unused_columns_columns_are_declared")
+
+
+@pytest.mark.parametrize("value", ["[7]", "{'id': 7}", "'7'::blob"])
+def test_what_is_no_plain_value_does_not_fit(own: Gate, value: str) -> None:
+    (own.input / "products.csv").unlink()
+    with duckdb.connect() as connection:
+        query = f"select 1 as product_id, {value} as brand"
+        connection.execute(f"copy ({query}) to '{own.input}/products.parquet' (format parquet)")
+    found = broken(own.check("products"))
+    assert set(found) == {"column_profile_types_fit"}
+    assert "column_name=brand" in found["column_profile_types_fit"]
+
+
+def test_a_required_table_is_never_excused(own: Gate) -> None:
+    own.check("customers")
+    (customers,) = (table for table in OWN.tables if table.name == "customers")
+    with own.warehouse.connect() as connection:
+        connection.execute("insert into control.absent_tables values ('customers')")
+        connection.execute(raw_view_sql(customers, [], own.raw))
+        results = check_raw_table(connection, OWN, customers, SETTINGS, own.as_of_date, "none")
     assert "column_profile_nulls_are_few" in broken(results)
 
 

@@ -97,6 +97,7 @@ def test_great_expectations_is_imported_within_checks_only() -> None:
 
 def test_plain_modules_know_nothing_of_dagster() -> None:
     plain = ["settings", "sources", "landing", "files", "content_hash", "dbt_project", "scores", "models"]
+    plain += ["databases", "extraction"]
     plain += ["portrait", "pictures", "alerts", "monitoring", "checks/monitoring"]
     plain += ["resources/publication"]
     plain += ["checks/records", "checks/expectations", "checks/landing", "checks/features", "checks/scores"]

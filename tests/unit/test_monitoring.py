@@ -209,11 +209,24 @@ def test_scores_drift_from_those_of_the_day_before(world: World, shift: float, s
     assert (row["status"], row["compared_with"]) == (status, DAY - timedelta(days=1))
 
 
+def test_scores_of_other_windows_are_not_compared(world: World) -> None:
+    scored_on = DAY - timedelta(days=28)
+    told = pd.DataFrame([{"kind": "window", "metric": "churn_window_days", "value": 14.0, "status": "ok"}])
+    for before in (scored_on, DAY - timedelta(days=1)):
+        world.write("churn", before, scores_of_churn(5.0))
+        world.write(MONITORING, before, told.assign(model="churn"), "churn")
+    world.write("churn", DAY, scores_of_churn())
+    assert not {"score_drift", "matured"} & {kind for kind, _ in world.look("churn")}
+    shorter = World(world.connection, world.settings.model_copy(update={"prediction_window_days": 14}))
+    assert {"score_drift", "matured"} <= {kind for kind, _ in shorter.look("churn")}
+
+
 def test_a_first_day_or_a_day_without_scores_has_no_drift(world: World) -> None:
-    assert set(world.look("churn")) == {("age", "days_since_training")}
+    asked = {("window", "churn_window_days"), ("window", "dormant_after_days")}
+    assert set(world.look("churn")) == {("age", "days_since_training")} | asked
     world.write("churn", DAY, scores_of_churn())
     world.write("churn", DAY - timedelta(days=1), scores_of_churn().assign(churn_probability=np.nan))
-    assert set(world.look("churn")) == {("age", "days_since_training")}
+    assert set(world.look("churn")) == {("age", "days_since_training")} | asked
     assert len(monitor(world.connection, "churn", DAY, None, world.settings)) == 0
 
 
@@ -280,3 +293,37 @@ def test_what_was_found_yesterday_asks_for_training_today(world: World) -> None:
     (said,) = evidence("churn", DAY + timedelta(days=1), world.settings)
     assert said == "matured of roc_auc on 2018-01-01: 0.650, the limit is 0.700"
     assert evidence("value", DAY + timedelta(days=1), world.settings) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "told", "status"),
+    [
+        (0.0, None, "block"),  # at once: most likely broken
+        (2.0, None, "warn"),  # as far a week ago: customers have changed, and the model should learn it
+        (2.0, "block", "block"),  # broken, and no less for being a week old
+        (2.0, "warn", "warn"),
+    ],
+)
+def test_a_feature_blocks_where_it_drifted_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, before: float, told: str | None, status: str
+) -> None:
+    """Three frames: what taught, the cut-off before, and the day, whose values lie far from what taught."""
+    week_ago = DAY - timedelta(days=7)
+    world.connection.execute(
+        "create table features.customer_features as"
+        f" select unnest([date '{week_ago}', date '{DAY}']) as as_of_date, 365 as tenure_days"
+    )
+    values = np.random.default_rng(3).normal(size=(3, CUSTOMERS))
+
+    def features(connection: Any, day: date, *_: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+        now = values[2] + 2.2 if day == DAY else values[1] + before
+        return pd.DataFrame({"spend": values[0]}), pd.DataFrame({"spend": now})
+
+    watched = {**vars(WATCHED["churn"]), "features": features}
+    monkeypatch.setattr("orchestration.monitoring.WATCHED", {"churn": type(WATCHED["churn"])(**watched)})
+    if told is not None:
+        row = {"kind": "feature_drift", "metric": "spend", "value": 2.5, "status": told}
+        world.write(MONITORING, week_ago, pd.DataFrame([{"model": "churn", **row}]), "churn")
+    found = monitor(world.connection, "churn", DAY, SCORER, world.settings).set_index("metric").loc["spend"]
+    assert found["value"] > found["block_limit"]
+    assert found["status"] == status

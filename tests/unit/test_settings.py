@@ -1,5 +1,6 @@
 """Settings: every value that cannot be used is refused, in words that say what was given, expected, and to do."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from orchestration.settings import Settings, SettingsError, known_sources, load_settings
+from ml.value_specification import value_specification
+from orchestration.dbt_project import dbt_vars, thresholds
+from orchestration.models import ChurnModel, CustomerValue, models
+from orchestration.settings import VALUE_WINDOWS, WINDOWS, Settings, SettingsError, known_sources, load_settings
+from orchestration.sources import load_source
 
 NOBODY = 65534
 
@@ -140,3 +145,60 @@ def test_a_data_folder_that_can_be_written_stays_clean(tmp_path: Path) -> None:
     settings.make_writable()
     settings.make_writable()
     assert [path for path in settings.data.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("CUSTOMER360_ACTIVITY_WINDOW_DAYS", "0", ["'0'", "greater than or equal to 1"]),
+        ("CUSTOMER360_PREDICTION_WINDOW_DAYS", "four weeks", ["'four weeks'", "valid integer"]),
+        ("CUSTOMER360_HISTORY_DAYS", "1000", ["'1000'", "less than or equal to 728"]),
+        ("CUSTOMER360_VALUE_WINDOW_DAYS", "90", ["90 days cannot be used", "14, 28, 56, 84, 182"]),
+    ],
+)
+def test_a_window_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: list[str]) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    for word in [name, *words]:
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "windows, words",
+    [
+        ({"activity_window_days": 200}, ["ACTIVITY_WINDOW_DAYS is 200", "CUSTOMER360_CHURNED_AFTER_DAYS 182"]),
+        ({"churned_after_days": 56}, ["ACTIVITY_WINDOW_DAYS is 56", "CUSTOMER360_CHURNED_AFTER_DAYS 56"]),
+        ({"history_days": 728}, ["HISTORY_DAYS is 728", "variable feature_span_days 728"]),
+        ({"prediction_window_days": 420}, ["PREDICTION_WINDOW_DAYS is 420", "KEEP_SCORE_DAYS 400", "Keep them longer"]),
+    ],
+)
+def test_windows_that_contradict_each_other(windows: dict[str, int], words: list[str]) -> None:
+    settings = load_settings(**windows)
+    with pytest.raises(SettingsError) as refusal:
+        dbt_vars(settings, load_source("complete_journey"))
+    for word in words:
+        assert word in str(refusal.value)
+
+
+def test_windows_that_are_set_reach_sql_and_python_alike() -> None:
+    source = load_source("complete_journey")
+    assert set(json.loads(dbt_vars(load_settings(), source))) == {"source", "business_time_zone"}
+    assert thresholds(load_settings()) == thresholds()
+    assert set(WINDOWS.values()) <= set(thresholds())
+
+    chosen = {"activity_window_days": 84, "prediction_window_days": 42, "value_window_days": 182}
+    settings = load_settings(**chosen)
+    for name, days in chosen.items():
+        assert json.loads(dbt_vars(settings, source))[WINDOWS[name]] == days
+        assert thresholds(settings)[WINDOWS[name]] == days
+    churn, *_, value, _, _ = models(settings)
+    assert isinstance(churn, ChurnModel) and isinstance(value, CustomerValue)
+    assert churn.specification().activity_window_days == 84
+    assert churn.specification().window_days == 42
+    assert value.specification().window_days == 182
+
+
+def test_every_value_window_has_its_feature() -> None:
+    for days in VALUE_WINDOWS:
+        assert value_specification(days).last_window_column == f"net_sales_{days}d"

@@ -20,6 +20,13 @@ final as (
             else 'unknown'
         end as household_type,
         coalesce(region, 'unknown') as region,
+        coalesce(country, 'unknown') as country,
+        coalesce(gender, 'unknown') as gender,
+        coalesce(occupation, 'unknown') as occupation,
+        coalesce(acquisition_channel, 'unknown') as acquisition_channel,
+        email_key,
+        phone_key,
+        has_marketing_consent,
         first_seen_at
     from customers
 )

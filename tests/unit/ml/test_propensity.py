@@ -244,6 +244,16 @@ def test_a_champion_that_has_seen_the_hold_out_is_fitted_anew(timed: pd.DataFram
     assert tested.judge(draws=100).scores in ("challenger", "champion")
 
 
+def test_a_champion_of_another_window_is_fitted_anew_with_this_one(
+    timed: pd.DataFrame, forward: PropensityModel
+) -> None:
+    spec = make_timed_specification()
+    other = PropensityModel(spec.model_copy(update={"window_days": 7}), 1).fit(timed, "2024-03-03")
+    again = comparable(other, timed, "2024-04-07", forward)
+    assert again.specification.window_days == spec.window_days
+    assert comparable(forward, timed, "2024-04-07", forward) is forward
+
+
 # Bad input
 
 

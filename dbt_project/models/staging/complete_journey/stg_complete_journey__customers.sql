@@ -50,8 +50,15 @@ final as (
         demographics.marital_status,
         demographics.home_ownership,
         demographics.kids_count,
-        -- The source tells no place.
+        -- The source tells no place, and who they are is not known to anybody.
         null::varchar as region,
+        null::varchar as country,
+        null::varchar as gender,
+        null::varchar as occupation,
+        null::varchar as acquisition_channel,
+        null::varchar as email_key,
+        null::varchar as phone_key,
+        null::boolean as has_marketing_consent,
         households.first_seen_at
     from households
     left join demographics on households.customer_id = demographics.customer_id

@@ -1,0 +1,10 @@
+-- The export has none: no rows, and `lacks` in the declaration of the source says so.
+with final as (
+    select
+        null::varchar as campaign_id,
+        null::varchar as offer_id,
+        null::varchar as product_id
+    where false
+)
+
+select * from final
