@@ -73,6 +73,8 @@ bench: setup ## the benchmarks, each a ratio against a floor measured in the sam
 	$(BIN)/python -m tests.benchmarks.models
 	$(BIN)/python -m tests.benchmarks.offers
 	$(BIN)/python -m tests.benchmarks.databases
+	$(BIN)/python -m tests.benchmarks.contract
+	$(BIN)/python -m tests.benchmarks.growth
 
 manifest: setup ## parses the dbt project, where it has changed
 	@$(RUN) manifest

@@ -63,9 +63,9 @@ class Translator(DagsterDbtTranslator):
         return str(group or dbt_resource_props["schema"])
 
     def get_partitions_def(self, dbt_resource_props: Mapping[str, Any]) -> PartitionsDefinition | None:
-        """The days, for incremental models."""
+        """The days, for incremental models of features and marts; what is below is kept by other days."""
         is_incremental = dbt_resource_props.get("config", {}).get("materialized") == "incremental"
-        return self._partitions if is_incremental else None
+        return self._partitions if is_incremental and dbt_resource_props["schema"] in ("features", "marts") else None
 
 
 def raw_hashes(settings: Settings) -> dict[str, str]:

@@ -388,6 +388,7 @@ def assert_secret(data: Path, *outputs: str) -> None:
     assert offenders == []
 
 
+@pytest.mark.exhaustive
 def test_a_refresh_from_a_database_gives_the_marts_of_the_same_files(
     small_home: Home, small_input: Path, tmp_path: Path
 ) -> None:

@@ -319,6 +319,7 @@ def test_rows_from_a_day_on_change_nothing_of_that_day(small_home: Home, new_hom
         assert cut.execute(is_open).fetchone() == (True, 0, 0, 0)
 
 
+@pytest.mark.exhaustive
 def test_late_rows_rebuild_the_cut_offs_that_they_touch_and_no_others(
     copied_home: Home, new_home: Callable[[], Home]
 ) -> None:

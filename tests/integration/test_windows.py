@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import duckdb
+import pytest
 
 from orchestration.dbt_project import thresholds
 from orchestration.model_requirements import OrderDays
@@ -17,6 +18,7 @@ LABELS = (
 )
 
 
+@pytest.mark.exhaustive
 def test_other_windows_make_other_labels_and_back_again(copied_home: Home) -> None:
     (before,), published = copied_home.warehouse(LABELS), copied_home.published_hashes()
 

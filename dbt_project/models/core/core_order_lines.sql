@@ -1,17 +1,39 @@
 -- Every line is kept and named for what it is. A line that sells nothing (a coupon slip, an adjustment) has no units,
 -- and neither has a product that is not sold in units (fuel): its quantity is a volume.
-with order_lines as (
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook=[
+        {'sql': "{{ give_fingerprint() }}", 'transaction': false},
+        "{{ drop_changed_days(model, ref('core_order_days'), 'order_date', ['business_time_zone']) }}",
+    ],
+) }}
+
+with days as (
+    {{ missing_days(model, ref('core_order_days'), 'order_date', ['business_time_zone']) }}
+),
+
+order_lines as (
     select *
     from {{ staged('order_lines') }}
 ),
 
-orders as (
+dated_orders as (
     select
         order_id,
         customer_id,
         ordered_at,
         {{ business_date('ordered_at') }} as order_date
     from {{ staged('orders') }}
+),
+
+orders as (
+    select
+        dated_orders.*,
+        days.input_fingerprint
+    from dated_orders
+    inner join days on dated_orders.order_date = days.order_date
 ),
 
 products as (
@@ -40,7 +62,8 @@ joined as (
         order_lines.net_sales,
         order_lines.coupon_discounts,
         orders.ordered_at,
-        orders.order_date
+        orders.order_date,
+        orders.input_fingerprint
     from order_lines
     inner join orders on order_lines.order_id = orders.order_id
     left join products on order_lines.product_id = products.product_id
@@ -62,7 +85,8 @@ final as (
         net_sales,
         coupon_discounts,
         ordered_at,
-        order_date
+        order_date,
+        input_fingerprint
     from joined
 )
 

@@ -1,12 +1,46 @@
--- The number of an order, and the cohort of its customer, look back only: a later order changes neither.
-with orders as (
+-- The number of an order, and the cohort of its customer, look back only: a later order changes neither, and what comes late changes
+-- the customer's orders from its day on.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook=[
+        {'sql': "{{ give_fingerprint() }}", 'transaction': false},
+        "{{ drop_changed_histories(model, ref('core_order_days'), dated_orders(), ['business_time_zone']) }}",
+    ],
+) }}
+
+with days as (
+    select
+        inputs.order_date,
+        {{ built_fingerprint(model, 'order_date', ['business_time_zone']) }} as input_fingerprint
+    from {{ ref('core_order_days') }} as inputs
+),
+
+dated_orders as (
     select *
-    from {{ staged('orders') }}
+    from {{ dated_orders() }}
+),
+
+orders as (
+    select *
+    from dated_orders
+    {%- if is_incremental() %}
+    where customer_id in (
+        select missing.customer_id
+        from dated_orders as missing
+        where missing.order_id not in (select built.order_id from {{ this }} as built)
+    )
+    {%- endif %}
 ),
 
 order_lines as (
     select *
     from {{ ref('core_order_lines') }}
+    {%- if is_incremental() %}
+    where customer_id in (select orders.customer_id from orders)
+        and order_id not in (select built.order_id from {{ this }} as built)
+    {%- endif %}
 ),
 
 amounts as (
@@ -32,7 +66,7 @@ numbered as (
         channel,
         currency,
         ordered_at,
-        {{ business_date('ordered_at') }} as order_date,
+        order_date,
         row_number() over (partition by customer_id order by ordered_at, order_id) as customer_order_seq_number,
         min(ordered_at) over (partition by customer_id) as first_order_at
     from orders
@@ -60,9 +94,14 @@ final as (
             "date_trunc('month', " ~ business_date('numbered.first_order_at') ~ ")", "numbered.order_date", "month"
         ) }} as cohort_month_number,
         numbered.ordered_at,
-        numbered.order_date
+        numbered.order_date,
+        days.input_fingerprint
     from numbered
+    inner join days on numbered.order_date = days.order_date
     left join amounts on numbered.order_id = amounts.order_id
+    {%- if is_incremental() %}
+    where numbered.order_id not in (select built.order_id from {{ this }} as built)
+    {%- endif %}
 )
 
 select * from final

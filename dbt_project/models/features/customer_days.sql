@@ -1,11 +1,42 @@
 -- Everything that customer_features and customer_labels read of a customer's orders, once per day: they see the past in one pass.
--- What is new (a store, a category) looks back only. Nothing from the refreshed day on is seen.
-{{ config(materialized='table') }}
+-- What is new (a store, a category) looks back only, so what comes late changes the customer's days from its own on. Nothing from the
+-- refreshed day on is seen.
+{%- set variables = ['business_time_zone', 'private_label_brand'] %}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook=[
+        {'sql': "{{ give_fingerprint() }}", 'transaction': false},
+        "{{ drop_changed_histories(model, seen_order_days(), ref('core_orders'), ['business_time_zone', 'private_label_brand']) }}",
+    ],
+) }}
 
 with refresh as (
     select {{ business_midnight('as_of_date') }} as as_of_at
     from {{ source('control', 'refresh') }}
 ),
+
+days as (
+    select
+        inputs.order_date,
+        {{ built_fingerprint(model, 'order_date', variables) }} as input_fingerprint
+    from {{ seen_order_days() }} as inputs
+),
+
+{% if is_incremental() -%}
+    missing as (
+        select distinct
+            orders.customer_id,
+            orders.order_date
+        from {{ ref('core_orders') }} as orders
+        inner join refresh on orders.ordered_at < refresh.as_of_at
+        anti join {{ this }} as built
+            on orders.customer_id = built.customer_id
+                and orders.order_date = built.order_date
+    ),
+
+{% endif -%}
 
 orders as (
     select
@@ -13,6 +44,9 @@ orders as (
         {{ business_hour('orders.ordered_at') }} as order_hour
     from {{ ref('core_orders') }} as orders
     inner join refresh on orders.ordered_at < refresh.as_of_at
+    {%- if is_incremental() %}
+    where orders.customer_id in (select missing.customer_id from missing)
+    {%- endif %}
 ),
 
 department_groups as (
@@ -45,6 +79,9 @@ order_lines as (
     from {{ ref('core_order_lines') }} as order_lines
     inner join refresh on order_lines.ordered_at < refresh.as_of_at
     inner join products on order_lines.product_id = products.product_id
+    {%- if is_incremental() %}
+    where order_lines.customer_id in (select missing.customer_id from missing)
+    {%- endif %}
 ),
 
 order_days as (
@@ -132,7 +169,7 @@ new_departments as (
     group by customer_id, order_date
 ),
 
-final as (
+visits as (
     select
         order_days.customer_id,
         order_days.order_date,
@@ -166,8 +203,10 @@ final as (
         coalesce(mixes.other_net_sales, 0)::decimal(18, 2) as other_net_sales,
         coalesce(mixes.category_count, 0) as category_count,
         coalesce(new_categories.new_category_count, 0) as new_category_count,
-        coalesce(new_departments.new_department_count, 0) as new_department_count
+        coalesce(new_departments.new_department_count, 0) as new_department_count,
+        days.input_fingerprint
     from order_days
+    inner join days on order_days.order_date = days.order_date
     left join mixes
         on order_days.customer_id = mixes.customer_id
             and order_days.order_date = mixes.order_date
@@ -177,6 +216,16 @@ final as (
     left join new_departments
         on order_days.customer_id = new_departments.customer_id
             and order_days.order_date = new_departments.order_date
+),
+
+final as (
+    select visits.*
+    from visits
+    {%- if is_incremental() %}
+    inner join missing
+        on visits.customer_id = missing.customer_id
+            and visits.order_date = missing.order_date
+    {%- endif %}
 )
 
 select * from final

@@ -1,9 +1,24 @@
--- Typed, exact copies folded into one, each row with its reason for rejection or none. The only place that reads the raw table.
-{{ config(materialized='table') }}
+-- Typed, exact copies folded into one, each row with its reason for rejection or none. Copies are of one day, so days stand alone.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook=[
+        {'sql': "{{ give_fingerprint() }}", 'transaction': false},
+        "{{ drop_changed_days(model, ref('base_complete_journey__transaction_days'), 'delivered_date') }}",
+    ],
+) }}
 
-with source_rows as (
-    select *
-    from {{ source('complete_journey', 'transactions') }}
+with days as (
+    {{ missing_days(model, ref('base_complete_journey__transaction_days'), 'delivered_date') }}
+),
+
+source_rows as (
+    select
+        transactions.*,
+        days.input_fingerprint
+    from {{ source('complete_journey', 'transactions') }} as transactions
+    inner join days on transactions.transaction_timestamp::date is not distinct from days.delivered_date
 ),
 
 folded as (
@@ -18,6 +33,7 @@ folded as (
         coupon_disc,
         coupon_match_disc,
         transaction_timestamp,
+        input_fingerprint,
         min(_source_file) as _source_file,
         min(_row_number) as _row_number,
         min(_loaded_at) as _loaded_at,
@@ -52,7 +68,8 @@ final as (
         end as reject_reason,
         _source_file,
         _row_number,
-        copies
+        copies,
+        input_fingerprint
     from folded
 )
 

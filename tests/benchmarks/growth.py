@@ -1,0 +1,161 @@
+"""What a refresh costs as the company grows, and what the next day costs beside everything.
+
+Run by `make bench` with small sizes, or as `python -m tests.benchmarks.growth 1 4 16`: multiples of the sample, made by
+`tests.generated_company`. Refreshes without models, each size in a home of its own: first everything up to the last day
+but one, then that day's rows in addition. The exponent is the slope of least squares between the logarithms of order
+lines and of seconds; seconds of processors are shown too, as other work on the machine disturbs them less. The
+costliest models are shown beside their floor, the time in which plain DuckDB reads and sums up the hashes of all rows
+that they read.
+"""
+
+import json
+import math
+import resource
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from time import perf_counter
+
+import duckdb
+from dagster import AssetMaterialization, DagsterInstance
+
+from orchestration.checks.dbt_tests import relation_name
+from orchestration.content_hash import table_content
+from tests.benchmarks.models import show
+from tests.benchmarks.refresh import Measured, measure
+from tests.generated_company import write_company, write_transactions
+from tests.pipeline import Home
+
+SIZES = (1, 2)
+# The sample ends with 2017; its last day is the increment.
+LAST_DAY = date(2017, 12, 31)
+COSTLIEST = 3
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What one refresh took: by the clock, of processors, and at most of memory; and each model by the clock."""
+
+    measured: Measured
+    cpu_seconds: float
+    models: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Grown:
+    """One size of the company: everything, then a day more."""
+
+    lines: int
+    full: Refreshed
+    day: Refreshed
+    floors: dict[str, float]
+
+
+def refresh(home: Home) -> Refreshed:
+    """Refreshes a home as a user would, without models."""
+    before = _cpu_seconds()
+    command = [sys.executable, "-m", "orchestration", "refresh"]
+    measured = measure(command, home.environment())
+    return Refreshed(measured, _cpu_seconds() - before, model_seconds(home))
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def model_seconds(home: Home) -> dict[str, float]:
+    """Seconds by the clock that dbt took for each table of the newest run; several may be built at one time."""
+    seconds: dict[str, float] = {}
+    with DagsterInstance.from_config(str(home.settings.dagster_home)) as instance:
+        (run,) = instance.get_runs(limit=1)
+        for entry in instance.all_logs(run.run_id):
+            event = entry.dagster_event
+            if event is None or not event.is_step_materialization:
+                continue
+            materialization = event.step_materialization_data.materialization
+            assert isinstance(materialization, AssetMaterialization)
+            duration = materialization.metadata.get("Execution Duration")
+            if duration is not None:
+                seconds[".".join(materialization.asset_key.path)] = float(str(duration.value))
+    return seconds
+
+
+def floor(home: Home, table: str) -> float:
+    """Seconds that plain DuckDB takes to read every row that a model reads, and to sum up their hashes."""
+    nodes = {**home.manifest["nodes"], **home.manifest["sources"]}
+    (model,) = (node for node in home.manifest["nodes"].values() if _is_model_of(node, table))
+    path = str(home.settings.warehouse_path)
+    with duckdb.connect(path, read_only=True, config={**home.settings.duckdb_config()}) as connection:
+        started = perf_counter()
+        for parent in model["depends_on"]["nodes"]:
+            if parent in nodes:
+                table_content(connection, relation_name(nodes[parent]))
+        return perf_counter() - started
+
+
+def _is_model_of(node: dict[str, object], table: str) -> bool:
+    return node["resource_type"] == "model" and relation_name(node) == table
+
+
+def costliest(models: dict[str, float]) -> list[str]:
+    """The models that took longest."""
+    return sorted(models, key=lambda table: -models[table])[:COSTLIEST]
+
+
+def grow(times: int, folder: Path) -> Grown:
+    """Refreshes a company of `times` the sample, and then with its last day in addition."""
+    home = Home(folder / "data", write_company(folder / "input", times, to_day=LAST_DAY))
+    full = refresh(home)
+    # One file holds all order lines: the next delivery of it is a day longer.
+    write_transactions(folder / "input" / "transactions.parquet", times)
+    day = refresh(home)
+    ((lines,),) = home.query("select count(*) from marts.order_lines")
+    tables = dict.fromkeys([*costliest(full.models), *costliest(day.models)])
+    return Grown(lines, full, day, {table: floor(home, table) for table in tables})
+
+
+def exponent(lines: list[int], seconds: list[float]) -> float:
+    """The slope of least squares between logarithms: 1 where twice the rows take twice the time."""
+    xs, ys = [math.log(value) for value in lines], [math.log(value) for value in seconds]
+    return statistics.linear_regression(xs, ys).slope
+
+
+def main(sizes: tuple[int, ...]) -> None:
+    """Measures and prints."""
+    grown: dict[int, Grown] = {}
+    for times in sizes:
+        with tempfile.TemporaryDirectory() as temporary:
+            grown[times] = grow(times, Path(temporary))
+        one = grown[times]
+        rows = [
+            (name, f"{took.measured.seconds:.1f}", f"{took.cpu_seconds:.1f}", f"{took.measured.peak_bytes / 2**30:.2f}")
+            for name, took in (("everything", one.full), ("a day more", one.day))
+        ]
+        show(f"{times} x the sample, {one.lines:,} order lines", ("refresh", "seconds", "of processors", "GiB"), rows)
+        rows = [
+            (table, f"{one.full.models.get(table, 0):.2f}", f"{one.day.models.get(table, 0):.2f}", f"{seconds:.2f}")
+            for table, seconds in one.floors.items()
+        ]
+        show("the costliest models, seconds", ("model", "everything", "a day more", "floor"), rows)
+    first, lines = grown[sizes[0]], [one.lines for one in grown.values()]
+    results: dict[str, dict[str, float]] = {
+        "day_to_full": {str(times): one.day.cpu_seconds / one.full.cpu_seconds for times, one in grown.items()},
+        "day_to_smallest_day": {
+            str(times): one.day.cpu_seconds / first.day.cpu_seconds for times, one in grown.items()
+        },
+    }
+    if len(sizes) > 1:
+        results["exponent"] = {
+            "everything": exponent(lines, [one.full.measured.seconds for one in grown.values()]),
+            "everything, of processors": exponent(lines, [one.full.cpu_seconds for one in grown.values()]),
+            "a day more, of processors": exponent(lines, [one.day.cpu_seconds for one in grown.values()]),
+        }
+    print(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main(tuple(int(argument) for argument in sys.argv[1:]) or SIZES)
