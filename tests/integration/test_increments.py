@@ -31,6 +31,7 @@ from tests.pipeline import EXHAUSTIVE, HISTORY_TABLES, Home, rewrite
 SEQUENCES = 2000 if EXHAUSTIVE else 200
 
 
+@pytest.mark.exhaustive
 def test_a_year_in_many_loads_is_the_year_in_one(small_input: Path, tmp_path: Path) -> None:
     """The last week comes late, shuffled, twice; an older day too; a line is corrected, a product described at last."""
     split = shutil.copytree(small_input, tmp_path / "split")
