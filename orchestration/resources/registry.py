@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 MODEL_FILE, CARD_FILE, RECORD_FILE = "model.json", "card.md", "record.json"
 UNREGISTERED = "unregistered"
+INSTEAD_OF = "instead_of"  # tag: the version that was the champion before
 AGAIN = "train it again: make refresh with CUSTOMER360_RETRAIN=always"
 HEADLINE_METRICS = (
     "roc_auc",
@@ -138,13 +139,12 @@ class Registry(ConfigurableResource["Registry"]):
         if self.is_empty:
             return None
         with self._client() as client:
-            versions = [version for version in self._versions(client, model) if _day_of(version) < before]
-            promoted = [version for version in versions if version.tags.get("promoted") == "true"]
-            named = [version for version in versions if CHAMPION in version.aliases]
-            if not (named or promoted):
-                return None
-            chosen = max(named or promoted, key=lambda version: (_day_of(version), int(version.version)))
-            return _download(client, chosen)
+            versions = self._versions(client, model)
+            promoted = [
+                version for version in versions if _day_of(version) < before and version.tags.get("promoted") == "true"
+            ]
+            chosen = _named_before(versions, before) or max(promoted, key=_by_age, default=None)
+            return None if chosen is None else _download(client, chosen)
 
     def _versions(self, client: "MlflowClient", model: str) -> list["ModelVersion"]:
         name = self.name_of(model)
@@ -176,7 +176,8 @@ class Registry(ConfigurableResource["Registry"]):
     ) -> RegisteredModel:
         """Registers a challenger, and makes it the champion if it was promoted and no later day has one.
 
-        Registering the same content for the same day again gives the same version.
+        Registering the same content for the same day again gives the same version. What the day's newest run says
+        counts: what an earlier one promoted, say one that was killed, is withdrawn where this one is not promoted.
 
         Raises:
             RegistryError: The registry cannot be reached.
@@ -187,17 +188,42 @@ class Registry(ConfigurableResource["Registry"]):
             same = [v for v in known if _day_of(v) == day and v.tags.get("sha256") == sha256]
             if same:
                 version = same[-1].version
-                client.set_model_version_tag(name, version, "promoted", str(promoted).lower())
+                if promoted:
+                    client.set_model_version_tag(name, version, "promoted", "true")
             else:
                 described = {"as_of_date": day.isoformat(), "sha256": sha256, "promoted": str(promoted).lower()}
                 run_id, source = self._log_run(client, name, day, content, parameters, metrics, tags, files)
                 if not client.search_registered_models(f"name = '{name}'"):
                     client.create_registered_model(name)
                 version = client.create_model_version(name, source, run_id, tags={**tags, **described}).version
-            named = [_day_of(v) for v in known if CHAMPION in v.aliases]
-            if promoted and day >= max(named, default=day):
+            named = [v for v in known if CHAMPION in v.aliases]
+            if not promoted:
+                self._withdraw(client, name, [v for v in known if _day_of(v) == day], known)
+            elif day >= max(map(_day_of, named), default=day):
+                for before in named:
+                    number = before.tags.get(INSTEAD_OF) if _day_of(before) == day else before.version
+                    if number is not None:
+                        client.set_model_version_tag(name, version, INSTEAD_OF, str(number))
                 client.set_registered_model_alias(name, CHAMPION, version)
         return RegisteredModel(str(version), day, sha256, content)
+
+    def _withdraw(
+        self, client: "MlflowClient", name: str, withdrawn: Sequence["ModelVersion"], known: Sequence["ModelVersion"]
+    ) -> None:
+        """Takes back that versions were promoted; the alias returns to whom it was taken from, also by hand."""
+        numbers = {str(version.version) for version in known}
+        for version in withdrawn:
+            if version.tags.get("promoted") != "true":
+                continue
+            before = version.tags.get(INSTEAD_OF)
+            for other in known:
+                if other.tags.get(INSTEAD_OF) == str(version.version):
+                    client.set_model_version_tag(name, other.version, INSTEAD_OF, before or "")
+            if CHAMPION in version.aliases and before in numbers:
+                client.set_registered_model_alias(name, CHAMPION, before)
+            elif CHAMPION in version.aliases:
+                client.delete_registered_model_alias(name, CHAMPION)
+            client.set_model_version_tag(name, version.version, "promoted", "false")
 
     def _log_run(
         self,
@@ -260,6 +286,7 @@ class Registry(ConfigurableResource["Registry"]):
         champions = [version for version in versions if CHAMPION in version.aliases]
         promoted = [version for version in versions if version.tags.get("promoted") == "true"]
         needed = {str(version.version) for version in (*champions, *promoted[-2:])}
+        needed |= {version.tags[INSTEAD_OF] for version in champions if INSTEAD_OF in version.tags}
         for champion in champions:
             before = [version for version in promoted if _by_age(version) < _by_age(champion)]
             needed |= {str(version.version) for version in before[-1:]}
@@ -434,6 +461,15 @@ def registry_of(settings: Settings) -> Registry:
 
 def _day_of(version: "ModelVersion") -> date:
     return date.fromisoformat(version.tags["as_of_date"])
+
+
+def _named_before(versions: Sequence["ModelVersion"], day: date) -> "ModelVersion | None":
+    """Whom the alias named before a day: who took it since then, say in a run that was killed, remembers from whom."""
+    numbered = {str(version.version): version for version in versions}
+    named = next((version for version in versions if CHAMPION in version.aliases), None)
+    while named is not None and _day_of(named) >= day:
+        named = numbered.get(named.tags.get(INSTEAD_OF, ""))
+    return named
 
 
 def _by_age(version: "ModelVersion") -> tuple[date, int]:

@@ -3,44 +3,42 @@
 What is compared is the content hash of every published table.
 """
 
-import os
 import random
-import signal
-import sqlite3
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import duckdb
 import pytest
 
-from orchestration.content_hash import table_content
-from orchestration.resources.publication import Publication
-from orchestration.settings import PROJECT_ROOT
-from tests.pipeline import EXHAUSTIVE, HISTORY_TABLES, Home, rewrite
-
-STEPS = (
-    *("landing", "landing_gate", "warehouse", "features_gate", "models__response", "scores__response", "scores_gate"),
-    *("scores__monitoring", "monitoring_gate", "marts", "marts_gate", "publication__published_marts"),
+from orchestration.resources.registry import registry_of
+from tests.faults import (
+    BUILDING,
+    REGISTERING,
+    Call,
+    Moment,
+    Statement,
+    copy_of,
+    current_hashes,
+    hashes,
+    inbox,
+    kept_models,
+    killed,
+    runs,
+    start,
+    steps_of,
+    wait_for,
 )
-SAMPLED_STEPS = ("scores__response", "marts_gate")
+from tests.pipeline import EXHAUSTIVE, HISTORY_TABLES, Home, cut_sample, rewrite
 
-
-def inbox(home: Home) -> Path:
-    """The home's own input files."""
-    assert home.input is not None
-    return home.input
-
-
-def copy_of(home: Home, folder: Path) -> Home:
-    """A home of its own with the same state and files."""
-    subprocess.run(["cp", "-a", str(home.data), str(folder / "data")], check=True)
-    subprocess.run(["cp", "-a", str(home.input), str(folder / "input")], check=True)
-    return Home(folder / "data", folder / "input")
+# Few households suffice to train a forecast; it is registered, and is no better than its baseline.
+MODELS = {"CUSTOMER360_MODELS": "demand"}
+SKIPPED = ("churn", "response", "value", "segments", "recommendations")
+# What readers of two versions, and of every table, would notice.
+READ = "select any_value(version), (select sum(lifetime_count_orders) from marts.customer_360) from marts.publication"
 
 
 def change(home: Home) -> None:
@@ -48,74 +46,29 @@ def change(home: Home) -> None:
     rewrite(inbox(home), "transactions", "from rows where household_id < (select max(household_id) from rows)")
 
 
-def start(home: Home, **environment: str) -> "subprocess.Popen[str]":
-    """A refresh under way, with its dbt in one process group."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "orchestration", "refresh"],
-        cwd=PROJECT_ROOT,
-        env=home.environment(**environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def runs(home: Home) -> set[Path]:
-    """The event logs of the home's runs."""
-    return set((home.settings.dagster_home / "history" / "runs").glob("*-*.db"))
-
-
-def wait_for(home: Home, step: str, before: set[Path], refresh: "subprocess.Popen[str]") -> None:
-    """Returns once the new run has finished a step; its event log says so."""
-    query = "select count(*) from event_logs where dagster_event_type = 'STEP_SUCCESS' and step_key = ?"
-    deadline = time.monotonic() + 600  # a refresh that waits for ever, say for what a killed one holds
-    while refresh.poll() is None and time.monotonic() < deadline:
-        for log in runs(home) - before:
-            try:
-                with sqlite3.connect(f"file:{log}?mode=ro", uri=True) as connection:
-                    if connection.execute(query, [step]).fetchone() != (0,):
-                        return
-            except sqlite3.OperationalError:
-                pass  # being made
-        time.sleep(0.01)
-    raise AssertionError(f"the refresh ended, or hung, before {step} had succeeded:\n{kill(refresh)}")
-
-
-def kill(refresh: "subprocess.Popen[str]") -> str:
-    """Ends a refresh with all its processes, wherever it stands; what it had printed."""
-    if refresh.poll() is None:
-        os.killpg(refresh.pid, signal.SIGKILL)
-    output, _ = refresh.communicate()
-    return output
-
-
-def hashes(publication: Publication) -> dict[str, str]:
-    """Content hash of each table that does not describe the run itself."""
-    return {
-        table.table_name: table.content_hash
-        for table in publication.tables
-        if table.table_name != "data_quality_results"
-    }
-
-
-def current_hashes(home: Home) -> dict[str, str]:
-    """The hashes of the current version, whose tables are all what it says: intact, and of one version."""
-    publication = home.store.verify()
-    with duckdb.connect(str(home.store.current_file()), read_only=True) as connection:
-        rows = connection.execute("select table_name, version, content_hash from marts.publication").fetchall()
-        found = {name: table_content(connection, f"marts.{name}").content_hash for name, *_ in rows}
-    assert {version for _, version, _ in rows} == {publication.version}
-    assert {name: content_hash for name, _, content_hash in rows} == found
-    return hashes(publication)
-
-
 # Rivals, readers, and what must not matter --------------------------------------------------------
+
+
+# Somebody's notebook: a query whose rows are fetched one by one, and another connection that is open all the while.
+NOTEBOOK = """
+import sys
+import duckdb
+
+with duckdb.connect(sys.argv[1], read_only=True) as connection:
+    cursor = connection.cursor()
+    cursor.execute("from marts.order_lines order by all")
+    rows = cursor.fetchmany(10)
+    print(*connection.execute(sys.argv[2]).fetchone(), flush=True)
+    sys.stdin.readline()
+    while more := cursor.fetchmany(1000):
+        rows += more
+    print(*connection.execute(sys.argv[2]).fetchone(), len(rows), flush=True)
+"""
 
 
 @dataclass(frozen=True)
 class Rivalry:
-    """Two refreshes of changed files at once, a third that waits, and a reader all the while.
+    """Two refreshes of changed files at once, a third that waits, and a notebook that is open all the while.
 
     Attributes:
         old: Content before.
@@ -123,7 +76,10 @@ class Rivalry:
         waited: Content of the one that waited, with one thread, in another time zone and another locale.
         refused: Exit code and output of the one that did not wait.
         seconds: What a refresh takes once it has the lock.
-        reads: What the reader read first and last.
+        steps: Its steps, one after another.
+        held: What the notebook read first and last: the version, its orders, and at last all lines of its orders.
+        lines: Lines of the orders of the version that the notebook had opened.
+        versions: Those that are left: the notebook's is not among them.
     """
 
     old: dict[str, str]
@@ -131,7 +87,10 @@ class Rivalry:
     waited: dict[str, str]
     refused: tuple[int, str]
     seconds: float
-    reads: list[tuple[str, int]]
+    steps: list[str]
+    held: list[str]
+    lines: int
+    versions: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -139,26 +98,37 @@ def rivalry(small_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Rival
     home = copy_of(small_home, tmp_path_factory.mktemp("rivalry"))
     change(home)
     before, old = runs(home), current_hashes(home)
-    read = (
-        "select any_value(version), (select sum(lifetime_count_orders) from marts.customer_360) from marts.publication"
+    ((lines,),) = home.query("select count(*) from marts.order_lines")
+    notebook = subprocess.Popen(
+        [sys.executable, "-c", NOTEBOOK, str(home.store.root / "current.duckdb"), READ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    with duckdb.connect(str(home.store.current_file()), read_only=True) as reader:
-        reads = reader.execute(read).fetchall()
-        first = start(home, CUSTOMER360_THREADS="2", TZ="UTC", LC_ALL="C.UTF-8")
+    try:
+        assert notebook.stdout is not None
+        held = [notebook.stdout.readline()]
+        keep = MODELS | {"CUSTOMER360_KEEP_VERSIONS": "2"}
+        first = start(home, **keep, CUSTOMER360_THREADS="2", TZ="UTC", LC_ALL="C.UTF-8")
         wait_for(home, "landing", before, first)
-        environment = {"CUSTOMER360_THREADS": "1", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+        environment = keep | {"CUSTOMER360_THREADS": "1", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
         third = start(home, CUSTOMER360_LOCK_TIMEOUT_SECONDS="600", **environment)
-        second = home.refresh()
+        second = home.refresh(**keep)
         assert first.poll() is None, "the first refresh was over before the second had been refused"
         output, _ = first.communicate()
         assert first.returncode == 0, output
         output, _ = third.communicate()
         assert third.returncode == 0, output
-        reads += reader.execute(read).fetchall()
-    *_, new, waited = home.store.versions()
+        output, _ = notebook.communicate("go on\n")
+        held += output.splitlines(keepends=True)
+    finally:
+        notebook.kill()
+        notebook.wait()
+    new, waited = home.store.versions()
     refused = (second.returncode, second.stderr)
     seconds = (waited.published_at - new.published_at).total_seconds()
-    return Rivalry(old, hashes(new), hashes(waited), refused, seconds, reads)
+    versions = [new.version, waited.version]
+    return Rivalry(old, hashes(new), hashes(waited), refused, seconds, steps_of(home), held, lines, versions)
 
 
 def test_of_two_refreshes_at_once_one_is_refused_and_one_that_waits_runs_later(rivalry: Rivalry) -> None:
@@ -173,36 +143,68 @@ def test_threads_time_zone_and_locale_make_no_difference(rivalry: Rivalry) -> No
     assert rivalry.waited == rivalry.new
 
 
-def test_a_reader_keeps_the_version_that_it_opened_and_fails_no_refresh(rivalry: Rivalry) -> None:
-    first, last = rivalry.reads
-    assert first == last
+def test_a_notebook_that_is_open_over_two_refreshes_keeps_its_version_though_it_is_removed(rivalry: Rivalry) -> None:
+    """It fails no refresh, and whoever opens the file later has the newest version."""
+    first, last = (line.split() for line in rivalry.held)
+    assert last == [*first, str(rivalry.lines)]
+    assert first[0] not in rivalry.versions
 
 
 # Kills --------------------------------------------------------------------------------------------
 
 
 def test_killed_anywhere_readers_have_one_version_and_a_plain_rerun_gives_the_undisturbed_one(
-    copied_home: Home, rivalry: Rivalry
+    copied_home: Home, rivalry: Rivalry, tmp_path: Path
 ) -> None:
-    """Every run but the first starts on what a killed one has left, and is killed later than that one at the latest."""
+    """At random instants, between steps, in the middle of a kept table and of registering a model.
+
+    Every run but the first starts on what a killed one has left.
+    """
     home = copied_home
     change(home)
     generator = random.Random(20240601)
     instants = sorted(generator.uniform(0, rivalry.seconds) for _ in range(5 if EXHAUSTIVE else 1))
-    moments: list[float | str] = [*instants, *(STEPS if EXHAUSTIVE else SAMPLED_STEPS)]
+    kept = kept_models(home)
+    moments: list[Moment] = [*instants, Statement(kept[1], BUILDING[1]), Call("create_model_version"), "marts_gate"]
+    if EXHAUSTIVE:
+        steps = [step for step in rivalry.steps if not any(model in step for model in SKIPPED)]
+        calls = [Call(name) for name in REGISTERING if name != "set_registered_model_alias"]
+        building = [Statement(node, BUILDING[place % 2]) for place, node in enumerate(kept)]
+        moments = [*instants, *building, *calls, *steps]
     for moment in moments:
-        before = runs(home)
-        refresh = start(home)
-        if isinstance(moment, str):
-            wait_for(home, moment, before, refresh)
-        else:
-            time.sleep(moment)
-        kill(refresh)
+        killed(home, moment, tmp_path / "killing", **MODELS)
         assert current_hashes(home) in (rivalry.old, rivalry.new), f"after a kill at {moment}"
 
-    outcome = home.refresh()
+    outcome = home.refresh(**MODELS)
     assert outcome.returncode == 0, outcome.stderr
     assert current_hashes(home) == rivalry.new
+    outcome = home.run("verify")
+    assert outcome.returncode == 0, outcome.stderr
+
+
+@pytest.mark.exhaustive
+def test_killed_while_a_champion_is_made_the_rerun_has_the_same_one_and_its_scores(tmp_path: Path) -> None:
+    """Enough households for segments, which score at once. The folder keeps its name, as the registry tells it."""
+    home, models = Home(tmp_path / "data", cut_sample(tmp_path / "input", 400)), {"CUSTOMER360_MODELS": "segments"}
+    outcome = home.refresh(**models)
+    assert outcome.returncode == 0, outcome.stderr
+    undisturbed, day = current_hashes(home), date(2018, 1, 1)
+    scorer = registry_of(home.settings).scorer("segments", day)
+    assert scorer is not None
+    shutil.rmtree(home.data)
+
+    registering = [Call(name) for name in REGISTERING[-3:]]
+    moments: list[Moment] = ["features_gate", *registering, "models__segments", "scores__segments", "marts"]
+    for moment in moments:
+        killed(home, moment, tmp_path / "killing", **models)
+        assert home.store.current() is None
+    outcome = home.refresh(**models)
+    assert outcome.returncode == 0, outcome.stderr
+    assert current_hashes(home) == undisturbed
+    registry = registry_of(home.settings)
+    assert registry.scorer("segments", day) == registry.champion("segments", before=date(2018, 1, 2)) == scorer
+    outcome = home.run("verify")
+    assert outcome.returncode == 0, outcome.stderr
 
 
 # Time, order and damage ---------------------------------------------------------------------------

@@ -1,5 +1,9 @@
 """The registry on a real MLflow store: versions by what they knew, content that is checked, and life without it."""
 
+import json
+import signal
+import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -15,7 +19,8 @@ from orchestration.resources.registry import (
     RegistryError,
     registry_of,
 )
-from orchestration.settings import load_settings
+from orchestration.settings import PROJECT_ROOT, load_settings
+from tests.faults import REGISTERING
 
 FIRST, SECOND, THIRD = date(2018, 1, 1), date(2018, 1, 2), date(2018, 1, 3)
 PROMOTED = Decision(True, ("better",), "challenger")
@@ -214,3 +219,89 @@ def test_a_flipped_bit_and_a_missing_file_are_found(registry: Registry, store: P
     assert "churn: version 2 in the registry" in flipped and "train it again" in flipped
     assert "the file of version 3 cannot be fetched" in missing and "Restore it" in missing
     assert f"{copy} is missing or damaged" in copied and "make refresh AS_OF=2018-01-01" in copied
+
+
+# Runs that were killed, and days that were refreshed again ------------------------------------------
+
+# Registers a challenger for each prefix in a process of its own, which ends after one of the calls that change a thing.
+REGISTER_AND_DIE = """
+import json, os, signal, sys
+from datetime import date
+from mlflow import MlflowClient
+from orchestration.resources.registry import Registry
+
+for call, fields, day in json.loads(sys.argv[1]):
+    child = os.fork()
+    if not child:
+        original = getattr(MlflowClient, call)
+        def killing(*arguments, **options):
+            original(*arguments, **options)
+            os.kill(os.getpid(), signal.SIGKILL)
+        setattr(MlflowClient, call, killing)
+        Registry(**fields).register(
+            "churn", date.fromisoformat(day), b"challenger", promoted=True, parameters={"rounds": 200},
+            metrics={"roc_auc": 0.85}, tags={"data_hash": "abc"}, files={"card.md": b"# card"},
+        )
+        os._exit(0)
+    print(call, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_killed_after_any_call_the_same_version_is_registered_and_scores(registry: Registry, store: Path) -> None:
+    """A first version of a model, and one that challenges a champion; half a version scores nowhere."""
+    register(registry, FIRST, b"makes the store")
+    again: dict[str, tuple[Registry, RegisteredModel | None]] = {}
+    for call in REGISTERING:
+        fresh = Registry(**{**registry.model_dump(), "prefix": call})
+        followed = Registry(**{**registry.model_dump(), "prefix": f"{call}_followed"})
+        again |= {fresh.prefix: (fresh, None), followed.prefix: (followed, register(followed, FIRST, b"champion"))}
+    # The first of a name makes its experiment and its model; a later one finds them.
+    made = ("create_experiment", "create_registered_model")
+    plan = [
+        (call, made_for.model_dump(), str(SECOND))
+        for call in REGISTERING
+        for made_for, before in (again[call], again[f"{call}_followed"])
+        if before is None or call not in made
+    ]
+    outcome = subprocess.run(
+        [sys.executable, "-c", REGISTER_AND_DIE, json.dumps(plan)],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert outcome.stdout.split("\n")[:-1] == [f"{call} {-signal.SIGKILL}" for call, *_ in plan]
+
+    for made_for, before in again.values():
+        assert made_for.champion("churn", before=SECOND) == before
+        between = made_for.champion("churn", before=THIRD)
+        registered = register(made_for, SECOND, b"challenger")
+        assert between in (before, registered)
+        assert registered.version == ("1" if before is None else "2")
+        assert made_for.champion("churn", before=SECOND) == before
+        assert made_for.champion("churn", before=THIRD) == registered
+        assert made_for.damage(["churn"]) == []
+
+
+def test_a_day_refreshed_again_forgets_what_its_killed_run_had_promoted(registry: Registry) -> None:
+    first = register(registry, FIRST, b"one")
+    register(registry, SECOND, b"from files that were superseded")
+    register(registry, SECOND, b"from those that came then", promoted=False)
+    assert registry.champion("churn", before=THIRD) == first
+    third = register(registry, THIRD, b"three")
+    assert registry.champion("churn", before=date(2018, 2, 1)) == third
+    register(registry, THIRD, b"three", promoted=False)
+    assert registry.champion("churn", before=date(2018, 2, 1)) == first
+
+
+def test_whom_somebody_made_the_champion_is_asked_again_after_a_kill(registry: Registry) -> None:
+    chosen = register(registry, FIRST, b"chosen by hand", promoted=False)
+    register(registry, SECOND, b"promoted")
+    with registry._client() as client:
+        client.set_registered_model_alias(registry.name_of("churn"), "champion", chosen.version)
+    killed = register(registry, THIRD, b"of a run that was killed")
+    assert registry.champion("churn", before=THIRD) == chosen
+    register(registry, THIRD, b"of a run that was killed", promoted=False)
+    assert registry.champion("churn", before=date(2018, 2, 1)) == chosen
+    assert register(registry, THIRD, b"of a run that was killed") == killed
+    assert registry.prune(["churn"], keep=1) == 0, "each may be asked for again"
