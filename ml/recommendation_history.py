@@ -131,15 +131,15 @@ class Purchases:
             ValueError: A column is missing, or a number is NULL or infinite.
         """
         require_columns(frame, list(PURCHASE_COLUMNS), specification.name)
-        product = catalogue.ids.get_indexer(pd.Index(frame["product_id"].astype(str)))
+        product = _places(frame["product_id"], catalogue.ids)
         days = pd.to_datetime(frame["order_date"]).to_numpy(dtype="datetime64[D]").astype(np.int64)
         kept = (product >= 0) & (days < day_number(before))
         kept &= catalogue.is_allowed[product]
-        frame, product, days = frame[kept], product[kept].astype(np.int64), days[kept]
-        names = pd.Index(frame["customer_id"].astype(str))
+        frame, product, days = frame[kept], product[kept], days[kept]
         if customer_ids is None:
-            customer_ids = pd.Index(np.unique(names.to_numpy(dtype=object)))
-        customer = customer_ids.get_indexer(names).astype(np.int64)
+            distinct = frame["customer_id"].astype(str).drop_duplicates()
+            customer_ids = pd.Index(np.unique(distinct.to_numpy(dtype=object)))
+        customer = _places(frame["customer_id"], customer_ids)
         quantity, sales = (
             _scaled(specification, frame, *column) for column in (("quantity", 1000), ("net_sales", 100))
         )
@@ -191,6 +191,12 @@ class Purchases:
             self.thousandths[kept],
             self.cents[kept],
         )
+
+
+def _places(names: "pd.Series[str]", ids: "pd.Index[str]") -> Codes:
+    """Places of names among identities, -1 of what is none of them; few names repeat often, so each is looked up once."""
+    codes, distinct = pd.factorize(names.astype(str))
+    return np.append(ids.get_indexer(pd.Index(distinct)), -1)[codes].astype(np.int64)
 
 
 def visit_days(purchases: Purchases) -> tuple[Codes, Codes]:

@@ -108,7 +108,12 @@ class Items:
 
     @classmethod
     def of(
-        cls, specification: RecommendationSpecification, catalogue: Catalogue, purchases: Purchases, day: int
+        cls,
+        specification: RecommendationSpecification,
+        catalogue: Catalogue,
+        purchases: Purchases,
+        day: int,
+        has_ranker: bool = True,
     ) -> Self:
         """Prepares the item side of a day.
 
@@ -117,6 +122,8 @@ class Items:
             catalogue: All products.
             purchases: Of all customers; those from the day on are not looked at.
             day: Days since 1970-01-01.
+            has_ranker: Whether there is one to ask for neighbours and factors, which take most of the time; without it
+                there are none.
         """
         known, count = purchases.before(day), len(catalogue)
         ago = (day - known.day).astype(np.float64)
@@ -140,8 +147,10 @@ class Items:
         order = np.flatnonzero(is_sold)
         order = order[np.lexsort((order, -np.round(popularity[POPULAR_BY][order], 9)))]
         with threadpool_limits(1):
-            factorisation, factors = _factorise(specification, known, is_sold, day)
-            similar = _similar(specification, known, is_sold, buyers, day)
+            told = known if has_ranker else known.before(0)
+            factorisation, factors = _factorise(specification, told, is_sold, day)
+            similar = _similar(specification, told, is_sold, buyers, day)
+            together = _together(specification, told, is_sold, day)
         return cls(
             specification=specification,
             catalogue=catalogue,
@@ -159,7 +168,7 @@ class Items:
             price_level=_price_level(price, catalogue.groups["subcategory"], is_sold),
             order=order,
             similar=similar,
-            together=_together(specification, known, is_sold, day),
+            together=together,
             in_subcategory=_in_subcategory(catalogue, popularity[POPULAR_BY], order),
             factors=factors,
             factorisation=factorisation,

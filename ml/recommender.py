@@ -386,7 +386,7 @@ def prepare(
         specification = specification.model_copy(update={"parameters": model.specification.parameters})
     catalogue = Catalogue.of(specification, products)
     known = Purchases.of(specification, catalogue, purchases, day)
-    items = Items.of(specification, catalogue, known, day_number(day))
+    items = Items.of(specification, catalogue, known, day_number(day), has_ranker=model is not None)
     ids, segment = _customers(specification, customers)
     popular_in = {}
     of_customer = pd.Series(segment, index=ids).reindex(known.customer_ids).to_numpy()

@@ -60,13 +60,22 @@ def thresholds(settings: Settings | None = None) -> dict[str, Any]:
 
 
 def dbt_vars(settings: Settings, source: Source) -> str:
-    """The variables of every dbt call. They change with the settings alone, so dbt parses what has changed only.
+    """The variables of every dbt call. They change with the settings and macros alone, so dbt parses what has changed only.
 
     Raises:
         SettingsError: Windows that contradict each other.
     """
     thresholds(settings)
-    return json.dumps({"source": source.name, "business_time_zone": source.time_zone, **settings.windows})
+    fixed = {"source": source.name, "business_time_zone": source.time_zone, "macros_hash": _macros_hash()}
+    return json.dumps({**fixed, **settings.windows})
+
+
+def _macros_hash() -> str:
+    """A hash over the macros, by which the SQL tells whether what it has kept was built by the same ones."""
+    digest = hashlib.sha256()
+    for path in sorted((DBT_PROJECT_DIR / "macros").glob("*.sql")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def dbt_executable() -> str:

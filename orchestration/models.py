@@ -469,6 +469,7 @@ class Recommendations:
         "core.products",
         "features.order_products",
         "features.association_rules",
+        "features.association_searches",
         "features.customer_order_metrics",
     )
     reads_scores: ClassVar[tuple[str, ...]] = ("segments",)
@@ -541,7 +542,8 @@ class Recommendations:
         rules = connection.execute(
             "select antecedent_1 as antecedent, consequent, max(confidence) as confidence, max(lift) as lift"
             " from features.association_rules"
-            " where as_of_date = $day and level = 'product' and antecedent_2 is null group by all order by all",
+            " where as_of_date = (select max(as_of_date) from features.association_searches where as_of_date <= $day)"
+            " and level = 'product' and antecedent_2 is null group by all order by all",
             {"day": day},
         ).df()
         recommender = prepare(

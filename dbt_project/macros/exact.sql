@@ -34,3 +34,29 @@
 {% macro spark__row_hash(columns) -%}
     xxhash64({{ columns | join(', ') }})::decimal(38, 0)
 {%- endmacro %}
+
+{# Rows that stand there several times. Hashes are grouped first, as they are much less than the columns; rows that share one are looked at. #}
+{% macro repeated_rows(model, columns, condition='true') -%}
+    with hashed as (
+        select
+            {{ columns | join(', ') }},
+            {{ row_hash(columns) }} as row_hash
+        from {{ model }}
+        where {{ condition }}
+    ),
+
+    repeated_hashes as (
+        select row_hash
+        from hashed
+        group by row_hash
+        having count(*) > 1
+    )
+
+    select
+        {{ columns | join(', ') }},
+        count(*) as row_count
+    from hashed
+    where row_hash in (select repeated_hashes.row_hash from repeated_hashes)
+    group by {{ columns | join(', ') }}
+    having count(*) > 1
+{%- endmacro %}

@@ -26,9 +26,9 @@
 
 {#
     CTEs that end with `customer_items`: when each customer first and last bought an item of each level, of all that was bought before the
-    one day of the relation.
+    as_of_date of the relation, which has one row, or one per `key`.
 #}
-{% macro customer_items(day) -%}
+{% macro customer_items(day, key=[]) -%}
     item_paths as (
         select
             products.product_id,
@@ -45,7 +45,11 @@
             min(order_products.order_date) as first_order_date,
             max(order_products.order_date) as last_order_date
         from {{ ref('order_products') }} as order_products
-        inner join {{ day }} as day on order_products.order_date < day.as_of_date
+        inner join {{ day }} as day
+            on order_products.order_date < day.as_of_date
+            {%- for column in key %}
+                and order_products.{{ column }} = day.{{ column }}
+            {%- endfor %}
         inner join item_paths on order_products.product_id = item_paths.product_id
         group by order_products.customer_id, order_products.product_id, item_paths.subcategory_id, item_paths.category_id
     ),
@@ -84,6 +88,26 @@
     {%- else -%}
         true
     {%- endif -%}
+{%- endmacro %}
+
+{#
+    The day before which rules are searched: the newest one of the grid of cut-offs. Half a year changes little in a day, so that a search is
+    kept until the next day of the grid.
+#}
+{% macro search_day(as_of_date) -%}
+    {{ add_days(as_of_date, '-' ~ days_into_period(as_of_date, "date '" ~ var('feature_grid_anchor') ~ "'", var('feature_grid_days'))) }}
+{%- endmacro %}
+
+{# The variables that rules are found with. #}
+{% macro association_variables() -%}
+    {%- set names = [
+        'offer_window_days', 'association_windows', 'association_min_baskets', 'association_max_combinations', 'association_significance',
+        'association_min_confidence', 'association_max_rules', 'cross_sell_prior_customers',
+    ] -%}
+    {%- for unit in ['order', 'customer_window'] -%}
+        {%- for level in item_levels() -%}{%- do names.append('min_support_' ~ unit ~ '_' ~ level) -%}{%- endfor -%}
+    {%- endfor -%}
+    {{ return(names) }}
 {%- endmacro %}
 
 {# Windows of `offer_window_days` that end before a day, counted backwards: 0 is the newest. #}

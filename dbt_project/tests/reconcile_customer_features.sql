@@ -1,14 +1,24 @@
 -- No customer is lost or made up at any cut-off, and all of them together have bought what was sold before it.
 {{ config(meta={'dagster': {'ref': {'name': 'customer_features'}}}) }}
 
-with expected as (
+with days as (
+    select
+        order_date,
+        count_if(customer_order_seq_number = 1)::bigint as new_customers,
+        count(*) as orders,
+        sum(net_sales) as net_sales
+    from {{ ref('core_orders') }}
+    group by order_date
+),
+
+expected as (
     select
         cut_offs.as_of_date,
-        count(distinct orders.customer_id) as customers,
-        count(*) as orders,
-        sum(orders.net_sales) as net_sales
+        sum(days.new_customers)::bigint as customers,
+        sum(days.orders)::bigint as orders,
+        sum(days.net_sales) as net_sales
     from {{ ref('feature_cut_offs') }} as cut_offs
-    inner join {{ ref('core_orders') }} as orders on cut_offs.as_of_at > orders.ordered_at
+    inner join days on cut_offs.as_of_date > days.order_date
     group by cut_offs.as_of_date
 ),
 

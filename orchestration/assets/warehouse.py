@@ -25,7 +25,7 @@ from dagster import (
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
 from orchestration.checks.asset_checks import asset_check_result, is_asked
-from orchestration.checks.dbt_tests import data_tests, relation_name, test_results
+from orchestration.checks.dbt_tests import relation_name, test_results, tested_tables
 from orchestration.checks.marts import marts_suites, read_frame
 from orchestration.checks.records import record, relation_contents
 from orchestration.content_hash import TableContent
@@ -98,11 +98,10 @@ def _build(
     # While dbt runs nobody else can open the warehouse: the events wait for what the tables hold.
     events = list(invocation.stream())
 
-    results = []
+    results, contents = [], {}
     with warehouse.connect() as connection:
-        tables = sorted({table for test in data_tests(manifest) for table in test.tables})
-        contents = relation_contents(connection, tables, raw_hashes(settings))
         if run_results.exists():
+            contents = relation_contents(connection, tested_tables(manifest, run_results), raw_hashes(settings))
             results = list(test_results(manifest, run_results, connection, contents))
             record(connection, results, run_id=context.run_id, as_of_date=as_of_date)
         for event in events:

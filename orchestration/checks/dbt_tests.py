@@ -77,6 +77,16 @@ def required_tests(manifest: Mapping[str, Any]) -> set[tuple[str, str]]:
     return {(test.name, table) for test in data_tests(manifest) if test.severity == "error" for table in test.tables}
 
 
+def tested_tables(manifest: Mapping[str, Any], run_results_path: Path) -> set[str]:
+    """The tables that the tests of a dbt run looked at."""
+    ran = {outcome["unique_id"] for outcome in _outcomes(run_results_path)}
+    return {table for test in data_tests(manifest) if test.unique_id in ran for table in test.tables}
+
+
+def _outcomes(run_results_path: Path) -> list[dict[str, Any]]:
+    return list(json.loads(run_results_path.read_text(encoding="utf-8"))["results"])
+
+
 def test_results(
     manifest: Mapping[str, Any],
     run_results_path: Path,
@@ -88,7 +98,7 @@ def test_results(
     A test that did not run (its table failed to build) has no result here, and publication misses it.
     """
     by_id = {test.unique_id: test for test in data_tests(manifest)}
-    for outcome in json.loads(run_results_path.read_text(encoding="utf-8"))["results"]:
+    for outcome in _outcomes(run_results_path):
         test = by_id.get(outcome["unique_id"])
         if test is None or outcome["status"] == "skipped":
             continue

@@ -171,7 +171,8 @@ def replicate(refreshed: Refreshed, path: Path, copies: int) -> int:
         connection.execute(f"attach '{refreshed.settings.warehouse_path}' as whole (read_only)")
         connection.execute("create schema features; create schema core; create schema scores")
         connection.execute("create table core.products as from whole.core.products")
-        connection.execute("create table features.association_rules as from whole.features.association_rules")
+        for table in ("association_rules", "association_searches"):
+            connection.execute(f"create table features.{table} as from whole.features.{table}")
         for table, where in (
             ("features.customer_order_metrics", f"as_of_date = date '{refreshed.day}'"),
             ("features.order_products", "true"),

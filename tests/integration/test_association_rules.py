@@ -13,8 +13,11 @@ from scipy.stats import hypergeom
 from orchestration.dbt_project import run_folder, thresholds
 from tests.pipeline import Home
 
-DAY = date(2018, 1, 1)
-MODELS = ("basket_items", "frequent_items", "association_rules", "association_searches", "association_rule_trials")
+DAY = date(2017, 12, 31)  # of the grid
+MODELS = (
+    *("association_inputs", "basket_items", "frequent_items", "association_rules", "association_searches"),
+    "association_rule_trials",
+)
 WINDOW_DAYS = thresholds()["offer_window_days"]
 MEASURES = ["support", "confidence", "lift", "leverage", "conviction"]
 
@@ -45,10 +48,10 @@ def search(small_home: Home) -> Search:
         ]
         connection.execute(
             "create table warehouse.features.order_products (customer_id varchar, order_id varchar,"
-            " product_id varchar, order_date date, net_sales decimal(18, 2))"
+            " product_id varchar, order_date date, net_sales decimal(18, 2), input_fingerprint varchar)"
         )
         if rows:
-            connection.executemany("insert into warehouse.features.order_products values (?, ?, ?, ?, 2)", rows)
+            connection.executemany("insert into warehouse.features.order_products values (?, ?, ?, ?, 2, 'a')", rows)
         connection.execute(
             "create table warehouse.core.products as select distinct product_id, 'D' as department,"
             " split_part(product_id, '/', 1) as category, split_part(product_id, '/', 2) as subcategory"

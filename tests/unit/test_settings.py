@@ -183,7 +183,7 @@ def test_windows_that_contradict_each_other(windows: dict[str, int], words: list
 
 def test_windows_that_are_set_reach_sql_and_python_alike() -> None:
     source = load_source("complete_journey")
-    assert set(json.loads(dbt_vars(load_settings(), source))) == {"source", "business_time_zone"}
+    assert set(json.loads(dbt_vars(load_settings(), source))) == {"source", "business_time_zone", "macros_hash"}
     assert thresholds(load_settings()) == thresholds()
     assert set(WINDOWS.values()) <= set(thresholds())
 

@@ -16,7 +16,7 @@ order_lines as (
 products as (
     select
         product_id,
-        {{ row_hash(['product_id', 'department', 'category', 'brand', 'is_sold_in_units']) }} as product_hash
+        {{ row_hash(['product_id', 'department', 'category', 'subcategory', 'brand', 'is_sold_in_units', 'unit_cost']) }} as product_hash
     from {{ ref('core_products') }}
 ),
 

@@ -4,14 +4,11 @@
     materialized='incremental',
     incremental_strategy='append',
     unique_key=none,
-    pre_hook=[
-        {'sql': "{{ give_fingerprint() }}", 'transaction': false},
-        "{{ drop_changed_days(model, ref('core_order_days'), 'order_date', ['business_time_zone']) }}",
-    ],
+    pre_hook="{{ drop_stale(model, ref('core_order_days'), 'order_date', ['business_time_zone']) }}",
 ) }}
 
 with days as (
-    {{ missing_days(model, ref('core_order_days'), 'order_date', ['business_time_zone']) }}
+    {{ missing(model, ref('core_order_days'), 'order_date', ['business_time_zone']) }}
 ),
 
 order_lines as (

@@ -4,10 +4,7 @@
     materialized='incremental',
     incremental_strategy='append',
     unique_key=none,
-    pre_hook=[
-        {'sql': "{{ give_fingerprint() }}", 'transaction': false},
-        "{{ drop_changed_histories(model, ref('core_order_days'), dated_orders(), ['business_time_zone']) }}",
-    ],
+    pre_hook="{{ drop_changed_histories(model, ref('core_order_days'), dated_orders(), ['business_time_zone']) }}",
 ) }}
 
 with days as (
@@ -22,25 +19,29 @@ dated_orders as (
     from {{ dated_orders() }}
 ),
 
+missing_orders as (
+    select dated_orders.*
+    from dated_orders
+    {%- if is_incremental() %}
+    anti join {{ this }} as built on dated_orders.order_id = built.order_id
+    {%- endif %}
+),
+
+-- The number of an order needs the customer's others.
 orders as (
     select *
     from dated_orders
     {%- if is_incremental() %}
-    where customer_id in (
-        select missing.customer_id
-        from dated_orders as missing
-        where missing.order_id not in (select built.order_id from {{ this }} as built)
-    )
+    where customer_id in (select missing_orders.customer_id from missing_orders)
     {%- endif %}
 ),
 
 order_lines as (
-    select *
-    from {{ ref('core_order_lines') }}
-    {%- if is_incremental() %}
-    where customer_id in (select orders.customer_id from orders)
-        and order_id not in (select built.order_id from {{ this }} as built)
-    {%- endif %}
+    select order_lines.*
+    from {{ ref('core_order_lines') }} as order_lines
+    semi join missing_orders
+        on order_lines.order_date = missing_orders.order_date
+            and order_lines.order_id = missing_orders.order_id
 ),
 
 amounts as (
@@ -97,11 +98,9 @@ final as (
         numbered.order_date,
         days.input_fingerprint
     from numbered
+    semi join missing_orders on numbered.order_id = missing_orders.order_id
     inner join days on numbered.order_date = days.order_date
     left join amounts on numbered.order_id = amounts.order_id
-    {%- if is_incremental() %}
-    where numbered.order_id not in (select built.order_id from {{ this }} as built)
-    {%- endif %}
 )
 
 select * from final

@@ -1,29 +1,36 @@
 -- Of the customers who had the antecedents in the window before the newest and had never bought the consequent, who bought it then: the chance
 -- that an offer meets. Rules know most of their baskets from customers who buy the consequent anyway.
-with refresh as (
+{{ config(
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook="{{ drop_stale(model, ref('association_inputs'), 'as_of_date', association_variables(), is_history=true) }}",
+) }}
+
+with search as (
     select
-        as_of_date,
-        {{ add_days('as_of_date', -var('offer_window_days')) }} as newest_window_date
-    from {{ source('control', 'refresh') }}
+        missing.*,
+        {{ add_days('missing.as_of_date', -var('offer_window_days')) }} as newest_window_date
+    from ({{ missing(model, ref('association_inputs'), 'as_of_date', association_variables()) }}) as missing
 ),
 
 rules as (
     select rules.*
     from {{ ref('association_rules') }} as rules
-    inner join refresh on rules.as_of_date = refresh.as_of_date
+    inner join search on rules.as_of_date = search.as_of_date
     where rules.unit = 'customer_window' and not rules.is_trivial
 ),
 
 window_items as (
     select
-        customer_id,
-        level,
-        item_id
-    from {{ ref('basket_items') }}
-    where unit = 'customer_window' and window_number = 1
+        basket_items.customer_id,
+        basket_items.level,
+        basket_items.item_id
+    from {{ ref('basket_items') }} as basket_items
+    cross join search
+    where basket_items.unit = 'customer_window' and basket_items.window_number = 1
 ),
 
-{{ customer_items('refresh') }},
+{{ customer_items('search') }},
 
 active_customers as (
     select count(distinct customer_id) as count_customers
@@ -35,9 +42,9 @@ first_purchases as (
         customer_items.customer_id,
         customer_items.level,
         customer_items.item_id,
-        customer_items.first_order_date >= refresh.newest_window_date as is_first_in_newest_window
+        customer_items.first_order_date >= search.newest_window_date as is_first_in_newest_window
     from customer_items
-    cross join refresh
+    cross join search
     where customer_items.customer_id in (select window_items.customer_id from window_items)
 ),
 
@@ -93,8 +100,10 @@ final as (
             coalesce(outcomes.count_buyers, 0)
             + {{ var('cross_sell_prior_customers') }}
             * coalesce({{ quotient('consequents.count_buyers', 'consequents.count_customers') }}, 0)
-        ) / (coalesce(outcomes.count_customers, 0) + {{ var('cross_sell_prior_customers') }}) as purchase_probability
+        ) / (coalesce(outcomes.count_customers, 0) + {{ var('cross_sell_prior_customers') }}) as purchase_probability,
+        search.input_fingerprint
     from rules
+    inner join search on rules.as_of_date = search.as_of_date
     left join outcomes on rules.rule_id = outcomes.rule_id
     left join consequents on rules.level = consequents.level and rules.consequent = consequents.item_id
 )

@@ -4,11 +4,21 @@
 -- than the other alone: the greatest of three, that of both and, within the baskets with either item, that of the other (productive rules;
 -- Webb 2007, Discovering Significant Patterns, Machine Learning 68).
 -- adjusted_p_value: times the number of rules that could have been found among the searched items (Bonferroni).
+{{ config(
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook="{{ drop_stale(model, ref('association_inputs'), 'as_of_date', association_variables(), is_history=true) }}",
+) }}
 
-with frequent_items as (
-    select *
-    from {{ ref('frequent_items') }}
-    where is_searched
+with search as (
+    {{ missing(model, ref('association_inputs'), 'as_of_date', association_variables()) }}
+),
+
+frequent_items as (
+    select frequent_items.*
+    from {{ ref('frequent_items') }} as frequent_items
+    inner join search on frequent_items.as_of_date = search.as_of_date
+    where frequent_items.is_searched
 ),
 
 searches as (
@@ -197,32 +207,36 @@ significant as (
 
 final as (
     select
-        md5(concat_ws(' > ', unit, level, antecedent_1, antecedent_2, 'then', consequent)) as rule_id,
-        as_of_date,
-        unit,
-        level,
-        case when antecedent_2 is null then 2 else 3 end as count_items,
-        antecedent_1,
-        antecedent_2,
-        consequent,
-        count_baskets,
-        count_antecedent,
-        count_consequent,
-        count_both,
-        support,
-        confidence,
-        lift,
-        leverage,
-        conviction,
-        p_value,
-        adjusted_p_value,
-        is_trivial,
-        count_both_next,
-        confidence_next_period,
-        lift_next_period,
-        avg_net_sales
+        md5(concat_ws(
+            ' > ', significant.unit, significant.level, significant.antecedent_1, significant.antecedent_2, 'then', significant.consequent
+        )) as rule_id,
+        significant.as_of_date,
+        significant.unit,
+        significant.level,
+        case when significant.antecedent_2 is null then 2 else 3 end as count_items,
+        significant.antecedent_1,
+        significant.antecedent_2,
+        significant.consequent,
+        significant.count_baskets,
+        significant.count_antecedent,
+        significant.count_consequent,
+        significant.count_both,
+        significant.support,
+        significant.confidence,
+        significant.lift,
+        significant.leverage,
+        significant.conviction,
+        significant.p_value,
+        significant.adjusted_p_value,
+        significant.is_trivial,
+        significant.count_both_next,
+        significant.confidence_next_period,
+        significant.lift_next_period,
+        significant.avg_net_sales,
+        search.input_fingerprint
     from significant
-    where leverage_rank <= {{ var('association_max_rules') }}
+    inner join search on significant.as_of_date = search.as_of_date
+    where significant.leverage_rank <= {{ var('association_max_rules') }}
 )
 
 select * from final

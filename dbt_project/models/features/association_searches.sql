@@ -1,7 +1,12 @@
 -- How the search for rules went, also where nothing was found.
-with refresh as (
-    select as_of_date
-    from {{ source('control', 'refresh') }}
+{{ config(
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook="{{ drop_stale(model, ref('association_inputs'), 'as_of_date', association_variables(), is_history=true) }}",
+) }}
+
+with search as (
+    {{ missing(model, ref('association_inputs'), 'as_of_date', association_variables()) }}
 ),
 
 supports as (
@@ -13,6 +18,7 @@ totals as (
         unit,
         count(distinct case when window_number > 0 then basket_id end) as count_baskets
     from {{ ref('basket_items') }}
+    cross join search
     group by unit
 ),
 
@@ -34,13 +40,13 @@ rules as (
         count_if(rules.is_trivial)::bigint as count_trivial_rules,
         avg(case when rules.lift_next_period is not null then (rules.lift_next_period > 1)::integer end) as holding_share
     from {{ ref('association_rules') }} as rules
-    inner join refresh on rules.as_of_date = refresh.as_of_date
+    inner join search on rules.as_of_date = search.as_of_date
     group by rules.unit, rules.level
 ),
 
 final as (
     select
-        refresh.as_of_date,
+        search.as_of_date,
         supports.unit,
         supports.level,
         supports.min_support::decimal(9, 6) as min_support,
@@ -63,9 +69,10 @@ final as (
             when rules.count_rules >= {{ var('association_max_rules') }}
                 then 'complete; of more rules than association_max_rules those that explain the most baskets are kept'
             else 'complete'
-        end as outcome
+        end as outcome,
+        search.input_fingerprint
     from supports
-    cross join refresh
+    cross join search
     left join totals on supports.unit = totals.unit
     left join items on supports.unit = items.unit and supports.level = items.level
     left join rules on supports.unit = rules.unit and supports.level = rules.level

@@ -1,12 +1,15 @@
--- Baskets are orders, and what a customer buys in a window; the windows end with the refreshed day, the newest is number 0.
-{{ config(materialized='table') }}
+-- Baskets are orders, and what a customer buys in a window; the windows end with the day of the search, the newest is number 0.
+{{ config(
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook="{{ drop_stale(model, ref('association_inputs'), 'as_of_date', association_variables()) }}",
+) }}
 {%- set baskets = {
     'order': 'order_id', 'customer_window': "concat(customer_id, ' ', window_number)",
 } %}
 
-with refresh as (
-    select as_of_date
-    from {{ source('control', 'refresh') }}
+with search as (
+    {{ missing(model, ref('association_inputs'), 'as_of_date', association_variables()) }}
 ),
 
 products as (
@@ -23,17 +26,17 @@ order_products as (
         order_products.product_id,
         products.subcategory_id,
         products.category_id,
-        {{ window_number('order_products.order_date', 'refresh.as_of_date') }} as window_number,
+        {{ window_number('order_products.order_date', 'search.as_of_date') }} as window_number,
         order_products.net_sales
     from {{ ref('order_products') }} as order_products
-    inner join refresh
-        on order_products.order_date < refresh.as_of_date
-            and {{ days_between('order_products.order_date', 'refresh.as_of_date') }}
+    inner join search
+        on order_products.order_date < search.as_of_date
+            and {{ days_between('order_products.order_date', 'search.as_of_date') }}
             <= {{ var('offer_window_days') * (var('association_windows') + 1) }}
     inner join products on order_products.product_id = products.product_id
 ),
 
-final as (
+items as (
     {%- for unit, basket_id in baskets.items() %}
         {%- set unit_loop = loop %}
         {%- for level, (item_id, parent_id) in item_levels().items() %}
@@ -52,6 +55,14 @@ final as (
             {% if not (loop.last and unit_loop.last) %}union all{% endif %}
         {%- endfor %}
     {%- endfor %}
+),
+
+final as (
+    select
+        items.*,
+        search.input_fingerprint
+    from items
+    cross join search
 )
 
 select * from final

@@ -12,109 +12,73 @@ metrics as (
     inner join refresh on metrics.as_of_date = refresh.as_of_date
 ),
 
-department_groups as (
-    select *
-    from {{ ref('department_groups') }}
-    where source = '{{ var("source") }}'
+visits as (
+    select
+        customer_days.*,
+        {{ days_between('customer_days.order_date', 'refresh.as_of_date') }} as age_days
+    from {{ ref('customer_days') }} as customer_days
+    inner join refresh on customer_days.order_date < refresh.as_of_date
+),
+
+-- In the RFM window.
+totals as (
+    select
+        customer_id,
+        sum(net_sales) as net_sales,
+        sum(sale_gross_sales) as gross_sales,
+        sum(sale_discounts) as discounts,
+        sum(private_label_net_sales) as private_label_net_sales,
+        sum(serviced_net_sales) as serviced_net_sales,
+        sum(line_count) as line_count,
+        sum(sale_line_count) as sale_line_count,
+        sum(new_product_line_count) as new_product_line_count,
+        sum(costed_line_count) as costed_line_count,
+        sum(margin) as margin
+    from visits
+    where age_days <= {{ var('rfm_window_days') }}
+    group by customer_id
 ),
 
 products as (
     select
-        products.product_id,
-        products.category,
-        products.subcategory,
-        products.unit_cost,
-        products.brand = '{{ var("private_label_brand") }}' as is_private_label,
-        coalesce(department_groups.is_serviced, false) as is_serviced
-    from {{ ref('core_products') }} as products
-    left join department_groups on products.department = department_groups.department
+        product_id,
+        dense_rank() over (order by category, subcategory) as kind_number
+    from {{ ref('core_products') }}
 ),
 
-order_lines as (
+-- What was sold in units, by customer and kind of product.
+kinds as (
     select
         order_lines.customer_id,
-        order_lines.product_id,
-        order_lines.quantity,
-        order_lines.gross_sales,
-        order_lines.discounts,
-        order_lines.net_sales,
-        order_lines.order_date,
-        products.category,
-        products.subcategory,
-        products.is_private_label,
-        products.is_serviced,
-        order_lines.line_type = 'sale' as is_sale,
-        case when order_lines.line_type = 'sale' then order_lines.units end as units_sold,
-        (order_lines.quantity * products.unit_cost)::decimal(18, 4) as cost,
-        {{ days_between('order_lines.order_date', 'refresh.as_of_date') }} <= {{ var('rfm_window_days') }} as is_in_window
+        products.kind_number,
+        sum(order_lines.units) as units,
+        sum(order_lines.gross_sales) as gross_sales
     from {{ ref('core_order_lines') }} as order_lines
-    inner join refresh on order_lines.ordered_at < refresh.as_of_at
+    inner join refresh
+        on order_lines.ordered_at < refresh.as_of_at
+            and order_lines.order_date >= {{ add_days('refresh.as_of_date', -var('rfm_window_days')) }}
     inner join products on order_lines.product_id = products.product_id
+    where order_lines.line_type = 'sale' and order_lines.units is not null
+    group by order_lines.customer_id, products.kind_number
 ),
 
 -- What a unit of the same kind usually costs before discounts.
 usual_prices as (
     select
-        category,
-        subcategory,
-        {{ ratio('sum(gross_sales)', 'sum(units_sold)', 4) }} as usual_price
-    from order_lines
-    where is_in_window and units_sold is not null
-    group by category, subcategory
+        kind_number,
+        {{ ratio('sum(gross_sales)', 'sum(units)', 4) }} as usual_price
+    from kinds
+    group by kind_number
 ),
 
-first_purchases as (
+prices as (
     select
-        customer_id,
-        product_id,
-        min(order_date) as first_order_date
-    from order_lines
-    where is_sale
-    group by customer_id, product_id
-),
-
-baskets as (
-    select
-        order_lines.customer_id,
-        sum(order_lines.net_sales) as net_sales,
-        sum(order_lines.gross_sales) filter (where order_lines.is_sale) as gross_sales,
-        sum(order_lines.discounts) filter (where order_lines.is_sale) as discounts,
-        sum(order_lines.net_sales) filter (where order_lines.is_private_label) as private_label_net_sales,
-        sum(order_lines.net_sales) filter (where order_lines.is_serviced) as serviced_net_sales,
-        sum(order_lines.gross_sales) filter (where order_lines.units_sold is not null) as priced_gross_sales,
-        sum((order_lines.units_sold * usual_prices.usual_price)::decimal(18, 4)) as usual_gross_sales,
-        count(*) as line_count,
-        count_if(order_lines.is_sale) as sale_count,
-        count_if(order_lines.is_sale and order_lines.order_date = first_purchases.first_order_date) as new_product_count,
-        count(order_lines.cost) as costed_count,
-        sum((order_lines.net_sales - order_lines.cost)::decimal(18, 4)) as margin
-    from order_lines
-    left join usual_prices
-        on order_lines.category = usual_prices.category
-            and order_lines.subcategory = usual_prices.subcategory
-    left join first_purchases
-        on order_lines.customer_id = first_purchases.customer_id
-            and order_lines.product_id = first_purchases.product_id
-    where order_lines.is_in_window
-    group by order_lines.customer_id
-),
-
-order_days as (
-    select distinct
-        orders.customer_id,
-        orders.order_date,
-        refresh.as_of_date
-    from {{ ref('core_orders') }} as orders
-    inner join refresh on orders.ordered_at < refresh.as_of_at
-),
-
-visits as (
-    select
-        customer_id,
-        order_date,
-        {{ days_between('order_date', 'as_of_date') }} as age_days,
-        {{ days_between('lag(order_date) over (partition by customer_id order by order_date)', 'order_date') }} as gap_days
-    from order_days
+        kinds.customer_id,
+        sum(kinds.gross_sales) as gross_sales,
+        sum((kinds.units * usual_prices.usual_price)::decimal(18, 4)) as usual_gross_sales
+    from kinds
+    inner join usual_prices on kinds.kind_number = usual_prices.kind_number
+    group by kinds.customer_id
 ),
 
 -- The pause since the newest visit is a gap too.
@@ -203,24 +167,25 @@ final as (
             when metrics.tenure_days >= {{ var('seasonal_min_days') }} and lifetimes.count_years > 1
                 then {{ quotient('best_seasons.count_season_visits', 'lifetimes.count_lifetime_visits') }}
         end as season_share,
-        {{ quotient('baskets.discounts', 'baskets.gross_sales') }} as discount_share,
-        {{ quotient('coalesce(baskets.private_label_net_sales, 0)', 'baskets.net_sales') }} as private_label_share,
-        {{ quotient('coalesce(baskets.serviced_net_sales, 0)', 'baskets.net_sales') }} as serviced_share,
-        {{ quotient('baskets.priced_gross_sales', 'baskets.usual_gross_sales') }} as price_level,
-        {{ quotient('baskets.new_product_count', 'baskets.sale_count') }} as new_product_share,
+        {{ quotient('totals.discounts', 'totals.gross_sales') }} as discount_share,
+        {{ quotient('totals.private_label_net_sales', 'totals.net_sales') }} as private_label_share,
+        {{ quotient('totals.serviced_net_sales', 'totals.net_sales') }} as serviced_share,
+        {{ quotient('prices.gross_sales', 'prices.usual_gross_sales') }} as price_level,
+        {{ quotient('totals.new_product_line_count', 'totals.sale_line_count') }} as new_product_share,
         case
             when metrics.tenure_days is not null
                 then least({{ var('loyalty_periods') }}, ceil(metrics.tenure_days / {{ var('loyalty_period_days') }}.0))
         end::integer as count_periods,
         coalesce(lifetimes.count_active_periods, 0) as count_active_periods,
         case
-            when baskets.costed_count >= {{ var('min_costed_share') }} * baskets.line_count then round(baskets.margin, 2)::decimal(18, 2)
+            when totals.costed_line_count >= {{ var('min_costed_share') }} * totals.line_count then round(totals.margin, 2)::decimal(18, 2)
         end as contribution_margin
     from metrics
     left join rhythms on metrics.customer_id = rhythms.customer_id
     left join lifetimes on metrics.customer_id = lifetimes.customer_id
     left join best_seasons on metrics.customer_id = best_seasons.customer_id
-    left join baskets on metrics.customer_id = baskets.customer_id
+    left join totals on metrics.customer_id = totals.customer_id
+    left join prices on metrics.customer_id = prices.customer_id
 )
 
 select * from final

@@ -1,15 +1,12 @@
--- Everything that customer_features and customer_labels read of a customer's orders, once per day: they see the past in one pass.
--- What is new (a store, a category) looks back only, so what comes late changes the customer's days from its own on. Nothing from the
+-- Everything that customer_features, customer_labels and customer_behaviours read of a customer's orders, once per day: they see the past in
+-- one pass. What is new (a store, a category, a product) looks back only, so what comes late changes the customer's days from its own on. Nothing from the
 -- refreshed day on is seen.
 {%- set variables = ['business_time_zone', 'private_label_brand'] %}
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
     unique_key=none,
-    pre_hook=[
-        {'sql': "{{ give_fingerprint() }}", 'transaction': false},
-        "{{ drop_changed_histories(model, seen_order_days(), ref('core_orders'), ['business_time_zone', 'private_label_brand']) }}",
-    ],
+    pre_hook="{{ drop_changed_histories(model, seen_order_days(), ref('core_orders'), ['business_time_zone', 'private_label_brand']) }}",
 ) }}
 
 with refresh as (
@@ -58,10 +55,13 @@ department_groups as (
 products as (
     select
         products.product_id,
+        row_number() over (order by products.product_id) as product_number,
         dense_rank() over (order by products.department) as department_number,
         dense_rank() over (order by products.department, products.category) as category_number,
         products.brand = '{{ var("private_label_brand") }}' as is_private_label,
-        coalesce(department_groups.department_group, 'other') as department_group
+        coalesce(department_groups.department_group, 'other') as department_group,
+        coalesce(department_groups.is_serviced, false) as is_serviced,
+        products.unit_cost
     from {{ ref('core_products') }} as products
     left join department_groups on products.department = department_groups.department
 ),
@@ -70,11 +70,17 @@ order_lines as (
     select
         order_lines.customer_id,
         order_lines.order_date,
+        order_lines.gross_sales,
+        order_lines.discounts,
         order_lines.net_sales,
         order_lines.line_type != 'return' as is_bought,
+        order_lines.line_type = 'sale' as is_sale,
+        (order_lines.quantity * products.unit_cost)::decimal(18, 4) as cost,
+        products.product_number,
         products.department_number,
         products.category_number,
         products.is_private_label,
+        products.is_serviced,
         products.department_group
     from {{ ref('core_order_lines') }} as order_lines
     inner join refresh on order_lines.ordered_at < refresh.as_of_at
@@ -112,7 +118,13 @@ category_days as (
         department_group,
         bool_or(is_bought) as is_bought,
         sum(net_sales) as net_sales,
-        sum(net_sales) filter (where is_private_label) as private_label_net_sales
+        sum(net_sales) filter (where is_private_label) as private_label_net_sales,
+        sum(net_sales) filter (where is_serviced) as serviced_net_sales,
+        sum(gross_sales) filter (where is_sale) as sale_gross_sales,
+        sum(discounts) filter (where is_sale) as sale_discounts,
+        count_if(is_sale) as sale_line_count,
+        count(cost) as costed_line_count,
+        sum((net_sales - cost)::decimal(18, 4)) as margin
     from order_lines
     group by customer_id, order_date, department_number, category_number, department_group
 ),
@@ -123,6 +135,12 @@ mixes as (
         order_date,
         count_if(is_bought)::bigint as category_count,
         sum(private_label_net_sales) as private_label_net_sales,
+        sum(serviced_net_sales) as serviced_net_sales,
+        sum(sale_gross_sales) as sale_gross_sales,
+        sum(sale_discounts) as sale_discounts,
+        sum(sale_line_count)::bigint as sale_line_count,
+        sum(costed_line_count)::bigint as costed_line_count,
+        sum(margin) as margin,
         {% for group in ['grocery', 'fresh', 'prepared', 'drugstore', 'fuel', 'other'] -%}
             coalesce(sum(net_sales) filter (where department_group = '{{ group }}'), 0)::decimal(18, 2) as {{ group }}_net_sales
             {%- if not loop.last %},{% endif %}
@@ -169,6 +187,39 @@ new_departments as (
     group by customer_id, order_date
 ),
 
+product_days as (
+    select
+        customer_id,
+        product_number,
+        order_date,
+        count(*) as line_count
+    from order_lines
+    where is_sale
+    group by customer_id, product_number, order_date
+),
+
+first_products as (
+    select
+        customer_id,
+        product_number,
+        min(order_date) as order_date
+    from product_days
+    group by customer_id, product_number
+),
+
+new_products as (
+    select
+        product_days.customer_id,
+        product_days.order_date,
+        sum(product_days.line_count)::bigint as new_product_line_count
+    from product_days
+    semi join first_products
+        on product_days.customer_id = first_products.customer_id
+            and product_days.product_number = first_products.product_number
+            and product_days.order_date = first_products.order_date
+    group by product_days.customer_id, product_days.order_date
+),
+
 visits as (
     select
         order_days.customer_id,
@@ -204,6 +255,13 @@ visits as (
         coalesce(mixes.category_count, 0) as category_count,
         coalesce(new_categories.new_category_count, 0) as new_category_count,
         coalesce(new_departments.new_department_count, 0) as new_department_count,
+        coalesce(mixes.serviced_net_sales, 0)::decimal(18, 2) as serviced_net_sales,
+        coalesce(mixes.sale_gross_sales, 0)::decimal(18, 2) as sale_gross_sales,
+        coalesce(mixes.sale_discounts, 0)::decimal(18, 2) as sale_discounts,
+        coalesce(mixes.sale_line_count, 0) as sale_line_count,
+        coalesce(new_products.new_product_line_count, 0) as new_product_line_count,
+        coalesce(mixes.costed_line_count, 0) as costed_line_count,
+        coalesce(mixes.margin, 0)::decimal(18, 4) as margin,
         days.input_fingerprint
     from order_days
     inner join days on order_days.order_date = days.order_date
@@ -216,6 +274,9 @@ visits as (
     left join new_departments
         on order_days.customer_id = new_departments.customer_id
             and order_days.order_date = new_departments.order_date
+    left join new_products
+        on order_days.customer_id = new_products.customer_id
+            and order_days.order_date = new_products.order_date
 ),
 
 final as (

@@ -1,16 +1,20 @@
 -- The items that enough baskets hold, and which of them are searched for rules: with the most frequent m items a basket that holds k of
 -- them holds k (k - 1) / 2 pairs and k (k - 1) (k - 2) / 6 triples, so the k-th most frequent adds k - 1 and (k - 1) (k - 2) / 2. Items are
 -- taken, most frequent first, for as long as that stays within the bound.
-{{ config(materialized='table') }}
+{{ config(
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook="{{ drop_stale(model, ref('association_inputs'), 'as_of_date', association_variables()) }}",
+) }}
 
-with refresh as (
-    select as_of_date
-    from {{ source('control', 'refresh') }}
+with search as (
+    {{ missing(model, ref('association_inputs'), 'as_of_date', association_variables()) }}
 ),
 
 basket_items as (
-    select *
-    from {{ ref('basket_items') }}
+    select basket_items.*
+    from {{ ref('basket_items') }} as basket_items
+    cross join search
 ),
 
 -- Baskets that hold nothing of a level count at it as well.
@@ -79,7 +83,7 @@ combinations as (
 
 final as (
     select
-        refresh.as_of_date,
+        search.as_of_date,
         frequent.unit,
         frequent.level,
         frequent.item_id,
@@ -93,9 +97,10 @@ final as (
         frequent.avg_net_sales,
         sum(combinations.count_combinations) over (
             partition by frequent.unit, frequent.level order by frequent.item_number
-        ) <= {{ var('association_max_combinations') }} as is_searched
+        ) <= {{ var('association_max_combinations') }} as is_searched,
+        search.input_fingerprint
     from frequent
-    cross join refresh
+    cross join search
     inner join combinations on frequent.item_number = combinations.item_number
 )
 

@@ -1,4 +1,4 @@
--- The rules of the newest day, in words, and what came of them.
+-- The rules of the newest search, in words, and what came of them.
 with current_day as (
     select *
     from {{ ref('current_day') }}
@@ -7,7 +7,7 @@ with current_day as (
 rules as (
     select rules.*
     from {{ ref('association_rules') }} as rules
-    inner join current_day on rules.as_of_date = current_day.as_of_date
+    inner join current_day on rules.as_of_date = {{ search_day('current_day.as_of_date') }}
 ),
 
 trials as (

@@ -22,7 +22,7 @@ final as (
         searches.holding_share,
         searches.outcome
     from searches
-    inner join current_day on searches.as_of_date = current_day.as_of_date
+    inner join current_day on searches.as_of_date = {{ search_day('current_day.as_of_date') }}
 )
 
 select * from final

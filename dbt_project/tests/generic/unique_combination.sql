@@ -1,8 +1,4 @@
+{# No two rows agree in all of the columns. #}
 {% test unique_combination(model, columns) %}
-    select
-        {{ columns | join(', ') }},
-        count(*) as row_count
-    from {{ model }}
-    group by {{ columns | join(', ') }}
-    having count(*) > 1
+    {{ repeated_rows(model, columns) }}
 {% endtest %}

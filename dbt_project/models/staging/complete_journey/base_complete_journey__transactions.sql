@@ -3,14 +3,11 @@
     materialized='incremental',
     incremental_strategy='append',
     unique_key=none,
-    pre_hook=[
-        {'sql': "{{ give_fingerprint() }}", 'transaction': false},
-        "{{ drop_changed_days(model, ref('base_complete_journey__transaction_days'), 'delivered_date') }}",
-    ],
+    pre_hook="{{ drop_stale(model, ref('base_complete_journey__transaction_days'), 'delivered_date') }}",
 ) }}
 
 with days as (
-    {{ missing_days(model, ref('base_complete_journey__transaction_days'), 'delivered_date') }}
+    {{ missing(model, ref('base_complete_journey__transaction_days'), 'delivered_date') }}
 ),
 
 source_rows as (
