@@ -32,7 +32,11 @@ storage:
 SKIPPED = """
     select distinct split_part(table_name, '.', 2) as model, message
     from marts.data_quality_results
-    where message like 'skipped: no %' and run_id = (select max_by(run_id, checked_at) from marts.data_quality_results)
+    where message like 'skipped: no %' and run_id = (
+        select max_by(run_id, checked_at)
+        from marts.data_quality_results
+        where checked_at <= (select max(published_at) from marts.publication)
+    )
     order by all
 """
 EXPECTED_ERRORS = (SettingsError, LandingError, DbtProjectError, PublicationError, UnknownCustomerError)
@@ -74,6 +78,8 @@ def refresh(settings: Settings, source: Source) -> int:
         raise
     print(f"refreshing {source.name} as of {as_of_date}", flush=True)
 
+    from sqlalchemy.exc import DBAPIError
+
     from orchestration.resources.warehouse import WarehouseError
     from orchestration.run import run_daily_refresh
 
@@ -84,6 +90,15 @@ def refresh(settings: Settings, source: Source) -> int:
         _tell(settings, source, subject, [str(error)])
         print(error, file=sys.stderr)
         return 2
+    except (DBAPIError, OSError) as error:  # what Dagster itself could not write stops it wherever it stands
+        reason = (
+            f"the records of runs in {settings.dagster_home} cannot be written or read"
+            f" ({str(error).splitlines()[0]}). Free disk space or mend what the message names, then refresh again; no"
+            " clean-up is needed"
+        )
+        _tell(settings, source, subject, [reason])
+        print(f"\n{subject}; what is published stays as it was.\n{reason}", file=sys.stderr)
+        return 1
     if outcome.failures:
         _tell(settings, source, subject, outcome.failures, outcome.run_id)
         print("\nThe refresh failed; what is published stays as it was.", file=sys.stderr)
@@ -300,10 +315,21 @@ def lay_out(name: str) -> int:
 def dev(settings: Settings, source: Source) -> int:
     """The Dagster UI with schedule and daemon, on loopback."""
     prepare(settings, source)
+    _mend_ticks()
     dagster = str(Path(sys.executable).with_name("dagster"))
     return subprocess.run(
         [dagster, "dev", "-w", str(PROJECT_ROOT / "workspace.yaml"), "-h", "127.0.0.1"], cwd=PROJECT_ROOT, check=False
     ).returncode
+
+
+def _mend_ticks() -> None:
+    """Before the daemon starts: it would do nothing until a clock that was ahead has been caught up with."""
+    from dagster import DagsterInstance
+
+    from orchestration.schedules import forget_ticks_ahead
+
+    with DagsterInstance.get() as instance:
+        forget_ticks_ahead(instance, datetime.now(UTC))
 
 
 def serve(settings: Settings, source: Source, part: str) -> int:
@@ -312,6 +338,8 @@ def serve(settings: Settings, source: Source, part: str) -> int:
         prepare(settings, source)
     else:
         prepare_instance(settings)
+    if part == "daemon":
+        _mend_ticks()
     os.environ["CUSTOMER360_CODE_HOST"] = settings.code_host
     workspace = ["-w", str(PROJECT_ROOT / "orchestration" / "deploy" / "workspace.yaml")]
     code = ["code-server", "start", "-h", settings.host, "-p", CODE_PORT, "-m", "orchestration.definitions"]

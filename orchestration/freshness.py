@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from dagster._utils.schedules import cron_string_iterator
 
-from orchestration.resources.publication import Publication, PublicationError, PublicationStore
+from orchestration.resources.publication import CLOCK_TOLERANCE, Publication, PublicationError, PublicationStore
 from orchestration.settings import Settings
 from orchestration.sources import Source
 
@@ -20,24 +20,29 @@ class Freshness:
 
     Attributes:
         publication: The current version; None where nothing was published.
-        age: Since it was published.
+        age: Since it was published, at least 0.
         fresh_until: By when the next one is due; None where nothing was published.
-        is_late: Whether that moment has passed.
+        is_late: Whether that moment has passed, or cannot be told.
+        is_ahead: Whether it was published later than now: a clock is or was wrong, so its age says nothing.
     """
 
     publication: Publication | None
     age: timedelta | None
     fresh_until: datetime | None
     is_late: bool
+    is_ahead: bool = False
 
     def __str__(self) -> str:
         if self.publication is None or self.age is None or self.fresh_until is None:
             return "nothing has been published yet"
+        version = f"version {self.publication.version}, as of {self.publication.as_of_date}, published"
+        if self.is_ahead:
+            return (
+                f"{version} at {self.publication.published_at:%Y-%m-%d %H:%M} UTC, which is yet to come: a clock is or"
+                " was wrong. Set it, then run make refresh"
+            )
         late = f", late: the next was due by {self.fresh_until:%Y-%m-%d %H:%M} UTC" if self.is_late else ""
-        return (
-            f"version {self.publication.version}, as of {self.publication.as_of_date}, published"
-            f" {in_words(self.age)} ago{late}"
-        )
+        return f"{version} {in_words(self.age)} ago{late}"
 
 
 def in_words(age: timedelta) -> str:
@@ -73,17 +78,19 @@ def freshness_of(publication: Publication | None, settings: Settings, source: So
     if publication is None:
         return Freshness(None, None, None, False)
     until = fresh_until(publication.published_at, settings, source)
-    return Freshness(publication, now - publication.published_at, until, now > until)
+    age = now - publication.published_at
+    is_ahead = -age > CLOCK_TOLERANCE
+    return Freshness(publication, max(age, timedelta()), until, now > until or is_ahead, is_ahead)
 
 
-def current_freshness(settings: Settings, source: Source) -> Freshness:
-    """How fresh what readers have is now.
+def current_freshness(settings: Settings, source: Source, now: datetime | None = None) -> Freshness:
+    """How fresh what readers have is at an instant (aware); now by default.
 
     Raises:
         PublicationError: The description of the current version is damaged.
     """
     store = PublicationStore(settings.published_dir, settings.keep_versions)
-    return freshness_of(store.current(), settings, source, datetime.now(UTC))
+    return freshness_of(store.current(), settings, source, now or datetime.now(UTC))
 
 
 def readers_have(settings: Settings, source: Source) -> str:

@@ -38,6 +38,8 @@ LEDGER_NAME = "ledger.jsonl"
 AUDIT_COLUMNS = ("_source_file", "_row_number", "_load_id", "_loaded_at")
 RESERVED_COLUMNS = ("file_row_number", LINE, SPANNED, *AUDIT_COLUMNS)
 CSV, PARQUET = ".csv", ".parquet"
+# Rows with a wrong date go to quarantine; of more days with orders than this share, rather the clock is wrong.
+MAX_LATER_DAYS = 0.005
 
 
 class LandingError(Exception):
@@ -726,18 +728,38 @@ def order_days(source: Source, input_dir: Path, now: datetime) -> tuple[date, da
     Raises:
         LandingError: The file is missing, unreadable, or has no time of an order.
     """
+    until = now.astimezone(UTC).replace(tzinfo=None)
+    days = [day for day, first in _order_days(source, input_dir) if first <= until]
+    if not days:
+        path = input_files(source.orders, input_dir)[0].path
+        raise LandingError(f"{path} has no order up to now. Deliver the file again")
+    return min(days), max(days)
+
+
+def check_clock(source: Source, input_dir: Path, now: datetime) -> None:
+    """Sees that orders of not many days are later than now (aware): they would go to quarantine, and stay there.
+
+    Raises:
+        LandingError: They are; the clock is behind, or the file is wrong.
+    """
+    until = now.astimezone(UTC).replace(tzinfo=None)
+    days = _order_days(source, input_dir)
+    later = sum(first > until for _, first in days)
+    if later > max(1, MAX_LATER_DAYS * len(days)):
+        raise LandingError(
+            f"{source.orders.name}: it has orders of {later} days after now, {until:%Y-%m-%d %H:%M} UTC by the clock."
+            " Set the clock if it is behind, else deliver the file with the right times"
+        )
+
+
+def _order_days(source: Source, input_dir: Path) -> list[tuple[date, datetime]]:
+    """Each business day with an order in a folder, and the time (UTC) of its first."""
     table = source.orders
     files = input_files(table, input_dir)
     if table.takes_text:
         file_format = json.dumps(_formats(source, input_dir)[table.name].given())
-        began = _beginnings(source, input_dir, file_format, tuple(map(_state, files)))
-    else:
-        began = _beginnings_of_parquet(source, files[0].path)
-    until = now.astimezone(UTC).replace(tzinfo=None)
-    days = [day for day, first in began if first <= until]
-    if not days:
-        raise LandingError(f"{files[0].path} has no order up to now. Deliver the file again")
-    return min(days), max(days)
+        return _beginnings(source, input_dir, file_format, tuple(map(_state, files)))
+    return _beginnings_of_parquet(source, files[0].path)
 
 
 def _state(file: InputFile) -> tuple[str, int, int, int]:
@@ -751,7 +773,7 @@ def _state(file: InputFile) -> tuple[str, int, int, int]:
 def _beginnings(
     source: Source, input_dir: Path, file_format: str, states: tuple[tuple[str, int, int, int], ...]
 ) -> list[tuple[date, datetime]]:
-    """Each business day with an order and the first order's time (UTC), from files that may be text."""
+    """The same of files that may be text."""
     table = source.orders
     with input_views(replace(source, tables=(table,)), input_dir) as views:
         if table.name in views.problems:
@@ -763,7 +785,7 @@ def _beginnings(
 
 
 def _beginnings_of_parquet(source: Source, path: Path) -> list[tuple[date, datetime]]:
-    """Each business day with an order and the first order's time (UTC), from a file of the declared types."""
+    """The same of a file of the declared types."""
     table = source.orders
     assert table.event_at is not None
     try:

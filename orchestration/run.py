@@ -5,7 +5,7 @@ The stock command loads the code location several times over and starts a proces
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRunStatus, Definitions, RunsFilter
@@ -13,11 +13,14 @@ from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.plan.objects import StepFailureData
 
 from orchestration.jobs import DAILY_REFRESH
-from orchestration.resources.warehouse import exclusive_lock
+from orchestration.resources.warehouse import WarehouseError, exclusive_lock
 from orchestration.settings import Settings
 
 # Who starts a run with a command hears of it there and then; the sensors leave it alone.
 STARTED_BY_COMMAND: Mapping[str, str] = {"customer360/started_by": "command"}
+
+# A run takes the lock soon after it has begun.
+GONE_AFTER_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,29 @@ def _end_killed_runs(instance: DagsterInstance) -> None:
     for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
         instance.report_run_failed(run, "The process of the run is gone.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def end_gone_runs(instance: DagsterInstance, settings: Settings, now: datetime | None = None) -> int:
+    """The same for the daemon, which would start nothing more: ends runs that began a while ago and hold no lock.
+
+    Args:
+        instance: With the runs.
+        settings: Where the lock is.
+        now: Aware; the clock's by default.
+
+    Returns:
+        How many; none while a refresh runs.
+    """
+    at = (now or datetime.now(UTC)).timestamp()
+    begun = [record.start_time for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED]))]
+    if not begun or any(start is None or abs(at - start) < GONE_AFTER_SECONDS for start in begun):
+        return 0
+    try:
+        with exclusive_lock(settings.warehouse_path.with_suffix(".lock"), 0):
+            _end_killed_runs(instance)
+    except WarehouseError:
+        return 0
+    return len(begun)
 
 
 def run_daily_refresh(

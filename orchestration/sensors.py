@@ -19,11 +19,11 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
 
 from orchestration.alerts import Alert, send, without_trace
 from orchestration.freshness import Freshness, current_freshness, readers_have
-from orchestration.run import STARTED_BY_COMMAND, broken_promises, describe_promises, failures_of
+from orchestration.run import STARTED_BY_COMMAND, broken_promises, describe_promises, end_gone_runs, failures_of
 from orchestration.settings import Settings
 from orchestration.sources import Source
 
-MISSED_EVERY_SECONDS = 300
+MISSED_EVERY_SECONDS, GONE_EVERY_SECONDS = 300, 60
 
 
 def alert_of(instance: DagsterInstance, run: DagsterRun, settings: Settings, source: Source) -> Alert | None:
@@ -47,9 +47,12 @@ def missed_refresh(freshness: Freshness, source: Source) -> Alert | None:
     """What to tell where the version that readers have should have been followed by now."""
     if not freshness.is_late:
         return None
+    subject = f"No refresh of {source.name} was published by its time."
+    if freshness.is_ahead:
+        subject = f"Whether a refresh of {source.name} is due cannot be told: a clock is or was wrong."
     return Alert(
         "missed",
-        f"No refresh of {source.name} was published by its time.",
+        subject,
         ("look at the ticks of daily_refresh_schedule and at the newest runs in the UI, or run make refresh",),
         f"Readers have {freshness}.",
     )
@@ -89,7 +92,18 @@ def build_sensors(job: UnresolvedAssetJobDefinition, settings: Settings, source:
         context.update_cursor(freshness.publication.version)
         return SkipReason("\n".join([alert.subject, *send(alert, settings)]))
 
+    @sensor(
+        name="gone_run_sensor",
+        minimum_interval_seconds=GONE_EVERY_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Ends runs whose process is gone, say after a power cut: the next waits for them for ever.",
+    )
+    def gone_run_sensor(context: SensorEvaluationContext) -> SkipReason:
+        count = end_gone_runs(context.instance, settings)
+        return SkipReason(f"Ended {count} runs whose process is gone." if count else "No run is gone.")
+
     return [
+        gone_run_sensor,
         on(DagsterRunStatus.FAILURE, "failed_refresh_sensor", "Tells what failed or blocked a refresh."),
         on(DagsterRunStatus.SUCCESS, "incomplete_refresh_sensor", "Tells where a green run left out what it promised."),
         missed_refresh_sensor,

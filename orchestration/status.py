@@ -12,7 +12,7 @@ from orchestration.alerts import without_trace
 from orchestration.freshness import Freshness, current_freshness, in_words
 from orchestration.jobs import DAILY_REFRESH
 from orchestration.landing import LandingError, in_force, read_ledger
-from orchestration.resources.publication import PublicationError, PublicationStore
+from orchestration.resources.publication import CLOCK_TOLERANCE, PublicationError, PublicationStore
 from orchestration.resources.registry import RegistryError, registry_of
 from orchestration.run import failures_of
 from orchestration.settings import MODELS, Settings
@@ -34,7 +34,7 @@ def status(settings: Settings, source: Source, instance: DagsterInstance, now: d
     """
     title = f"{source.name}, {now:%Y-%m-%d %H:%M} UTC"
     try:
-        freshness = current_freshness(settings, source)
+        freshness = current_freshness(settings, source, now)
         is_well = not freshness.is_late
         published = list(_published(settings, freshness))
     except PublicationError as error:
@@ -77,14 +77,18 @@ def _landed(settings: Settings, now: datetime) -> Iterator[str]:
     if entries:
         newest = max(datetime.fromisoformat(entry.loaded_at) for entry in entries)
         rows = sum(entry.rows for entry in entries)
-        yield f"{len(entries)} files in force with {rows:,} rows, the newest landed {in_words(now - newest)} ago"
+        landed = f"{in_words(max(now - newest, timedelta()))} ago"
+        if newest - now > CLOCK_TOLERANCE:
+            landed = f"at {newest:%Y-%m-%d %H:%M} UTC, which is yet to come"
+        yield f"{len(entries)} files in force with {rows:,} rows, the newest landed {landed}"
 
 
 def _runs(instance: DagsterInstance) -> Iterator[str]:
     for record in instance.get_run_records(limit=SHOWN_RUNS):
         run = record.dagster_run
         started = datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC)
-        took = "" if not (record.end_time and record.start_time) else f"{record.end_time - record.start_time:,.0f} s"
+        ended = record.end_time and record.start_time and max(record.end_time - record.start_time, 0)
+        took = "" if ended is None else f"{ended:,.0f} s"
         day = run.tags.get(PARTITION_NAME_TAG, "")
         what = "" if run.job_name == DAILY_REFRESH else f"  {run.job_name}"
         yield f"{started:%Y-%m-%d %H:%M}  as of {day:<10}  {run.status.value.lower():<9}  {took:>7}{what}"
@@ -103,7 +107,9 @@ def _failed(settings: Settings, instance: DagsterInstance, freshness: Freshness 
         warned = _in_published(
             settings,
             "select distinct check_name, table_name from marts.data_quality_results where not passed and run_id ="
-            " (select run_id from marts.data_quality_results order by checked_at desc limit 1) order by all",
+            # Its own run: what another one found when the clock was ahead is later than its publication.
+            " (select max_by(run_id, checked_at) from marts.data_quality_results where checked_at <="
+            " (select max(published_at) from marts.publication)) order by all",
         )
         said += [f"warned: {check} on {table}" for check, table in warned]
     for line in said[:SHOWN_FAILURES]:

@@ -1,7 +1,7 @@
 """Raw tables as assets: landing, and gate 1 on what landed."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 
 from dagster import (
     AssetCheckExecutionContext,
@@ -24,6 +24,7 @@ from orchestration.checks.records import record
 from orchestration.extraction import extract, in_words
 from orchestration.landing import (
     LandingError,
+    check_clock,
     land,
     raw_content_hash,
     resolve_as_of,
@@ -88,8 +89,11 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
         try:
             for extracted in extract(settings, source):
                 context.log.info(f"read from the database: {in_words(extracted)}")
-            _as_of_date(context, settings, source)  # a day that cannot be refreshed is refused before anything lands
-            reports = land(source, source.input_dir(settings.input), settings.raw_dir)
+            # A day that cannot be refreshed is refused before anything lands, and so is a clock that cannot be right.
+            _as_of_date(context, settings, source)
+            now = datetime.now(UTC)
+            check_clock(source, source.input_dir(settings.input), now)
+            reports = land(source, source.input_dir(settings.input), settings.raw_dir, now)
             damaged = verify_raw(settings.raw_dir)
         except (LandingError, SettingsError) as error:
             raise Failure(description=f"landing: {error}", allow_retries=False) from error

@@ -25,7 +25,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 _SCHEMA = "marts"
 _PUBLICATION_TABLE = "publication"
 _VERSION = re.compile(r"(?P<number>\d{6,})-\d{4}-\d{2}-\d{2}")
+
+# A version of a later time than that was published when a clock was wrong: its age cannot be told.
+CLOCK_TOLERANCE = timedelta(hours=2)
 
 _CREATE_PUBLICATION = """
 create table marts.publication (
@@ -70,8 +73,8 @@ select
     as_of_date,
     published_at,
     fresh_until,
-    round((epoch_us(now()) - epoch_us(published_at)) / 3600000000, 1) as age_hours,
-    epoch_us(now()) <= epoch_us(fresh_until) as is_fresh
+    round(greatest(epoch_us(now()) - epoch_us(published_at), 0) / 3600000000, 1) as age_hours,
+    epoch_us(now()) between epoch_us(published_at) - {tolerance} and epoch_us(fresh_until) as is_fresh
 from marts.publication
 limit 1;
 comment on view marts.freshness is 'One row: how old this version is at the moment, and whether a newer one is due.';
@@ -80,8 +83,9 @@ comment on column marts.freshness.as_of_date is 'Logical day of the refresh: dat
 comment on column marts.freshness.published_at is 'When the version was published, in UTC.';
 comment on column marts.freshness.fresh_until is 'By when the next version is due, in UTC.';
 comment on column marts.freshness.age_hours is 'Hours since the version was published.';
-comment on column marts.freshness.is_fresh is 'Whether no newer version is due yet; NULL where nobody said when.';
-"""
+comment on column marts.freshness.is_fresh is
+    'Whether no newer version is due yet; NULL where nobody said when. Not where it is of a time that is yet to come.';
+""".replace("{tolerance}", str(CLOCK_TOLERANCE // timedelta(microseconds=1)))
 
 
 class PublicationError(Exception):

@@ -57,3 +57,13 @@ def test_nothing_published_is_not_late(tmp_path: Path) -> None:
 def test_the_longest_wait_of_a_schedule(tmp_path: Path, cron: str, hours: int) -> None:
     wait = longest_wait(settings_of(tmp_path, cron), SOURCE)
     assert wait.total_seconds() / 3600 in (hours, hours + 1)  # a change of clocks is in it or not
+
+
+def test_what_a_clock_ahead_published_is_late_and_a_step_back_of_an_hour_is_nothing(tmp_path: Path) -> None:
+    """Else nobody would be told for a year that no refresh came."""
+    now, settings = datetime(2026, 1, 7, 5, tzinfo=UTC), settings_of(tmp_path)
+    ahead = freshness_of(published(now + timedelta(days=365)), settings, SOURCE, now)
+    assert ahead.is_late and ahead.is_ahead and ahead.age == timedelta()
+    assert "published at 2027-01-07 05:00 UTC, which is yet to come" in str(ahead) and "make refresh" in str(ahead)
+    stepped = freshness_of(published(now + timedelta(hours=1)), settings, SOURCE, now)
+    assert not stepped.is_late and not stepped.is_ahead and "published 0 min ago" in str(stepped)

@@ -21,6 +21,7 @@ from orchestration.landing import (
     LEDGER_NAME,
     LandingError,
     LedgerEntry,
+    check_clock,
     in_force,
     land,
     raw_view_sql,
@@ -414,6 +415,18 @@ def test_by_default_never_a_day_that_is_not_over(inbox: Path) -> None:
 def test_orders_of_the_future_do_not_move_the_default(inbox: Path) -> None:
     write_orders(inbox, "2017-01-01 15:00:00", "2018-01-01 04:01:00", "2018-03-01 12:00:01", "2999-12-31 00:00:00")
     assert resolve_as_of(SOURCE, inbox, None, NOW) == date(2018, 1, 1)
+
+
+def test_many_days_of_the_future_are_a_clock_that_is_behind_and_a_few_wrong_dates_are_not(inbox: Path) -> None:
+    days = [str(datetime(2017, 1, 1, 15) + timedelta(days=day)) for day in range(365)]
+    write_orders(inbox, *days, "2999-12-31 00:00:00")
+    check_clock(SOURCE, inbox, NOW)
+    behind = datetime(2017, 12, 25, 12, tzinfo=UTC)
+    with pytest.raises(LandingError, match=r"orders of 8 days after now, 2017-12-25 12:00 UTC by the clock\. Set the"):
+        check_clock(SOURCE, inbox, behind)
+    # Scattered over more years, as many wrong dates are no more than a few.
+    write_orders(inbox, *days, *(str(datetime(2010, 1, 1) + timedelta(days=day)) for day in range(2000)))
+    check_clock(SOURCE, inbox, behind)
 
 
 def test_a_day_that_is_asked_for(inbox: Path) -> None:
