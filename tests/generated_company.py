@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.sources import load_source
 from tests.pipeline import SAMPLE
 
 # What a copy adds to ids of the sample: more than the largest of them, so that no two copies share one.
@@ -87,11 +88,12 @@ def table_query(table: str, times: int, sample: Path = SAMPLE) -> str:
 def write_transactions(
     path: Path, times: int, from_day: date | None = None, to_day: date | None = None, sample: Path = SAMPLE
 ) -> Path:
-    """The order lines from one day (UTC) on, up to another, in the order of their time, as a file."""
+    """The order lines from one business day on, up to another, in the order of their time, as a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     conditions = ["true"]
-    conditions += [] if from_day is None else [f"transaction_timestamp >= timestamp '{from_day}'"]
-    conditions += [] if to_day is None else [f"transaction_timestamp < timestamp '{to_day}'"]
+    midnight = f"at time zone '{load_source('complete_journey').time_zone}' at time zone 'UTC'"
+    conditions += [] if from_day is None else [f"transaction_timestamp >= timestamp '{from_day}' {midnight}"]
+    conditions += [] if to_day is None else [f"transaction_timestamp < timestamp '{to_day}' {midnight}"]
     _copy(
         f"{table_query('transactions', times, sample)} where {' and '.join(conditions)}"
         " order by transaction_timestamp, basket_id, product_id",
@@ -101,7 +103,7 @@ def write_transactions(
 
 
 def write_company(folder: Path, times: int, to_day: date | None = None, sample: Path = SAMPLE) -> Path:
-    """All files of the company, its order lines up to a day (UTC) where one is given.
+    """All files of the company, its order lines up to a business day where one is given.
 
     Args:
         folder: Where the files go, as `INPUT` takes them.

@@ -15,11 +15,11 @@ supports as (
 
 totals as (
     select
-        unit,
-        count(distinct case when window_number > 0 then basket_id end) as count_baskets
-    from {{ ref('basket_items') }}
+        basket_items.unit,
+        count(distinct case when basket_items.window_number > 0 then basket_items.basket_id end) as count_baskets
+    from {{ ref('basket_items') }} as basket_items
     cross join search
-    group by unit
+    group by basket_items.unit
 ),
 
 items as (
