@@ -25,10 +25,40 @@
 {%- endmacro %}
 
 {#
-    CTEs that end with `customer_items`: when each customer first and last bought an item of each level, of all that was bought before the
-    as_of_date of the relation, which has one row, or one per `key`.
+    CTEs that end with `numbered_rules` and `customer_items`: the relation `rules` with the numbers of its items, and when each customer first
+    and last bought an item of a rule, of all that was bought before the as_of_date of `day`, which has one row, or one per `key`. Other
+    items are left out, and numbers stand for names, as there are many customers.
 #}
 {% macro customer_items(day, key=[]) -%}
+    rule_items as (
+        select
+            level,
+            item_id,
+            row_number() over (order by level, item_id) as item_number
+        from (
+            {%- for side in ['antecedent_1', 'antecedent_2', 'consequent'] %}
+                select
+                    level,
+                    {{ side }} as item_id
+                from rules
+                where {{ side }} is not null
+                {% if not loop.last %}union{% endif %}
+            {%- endfor %}
+        ) as items
+    ),
+
+    numbered_rules as (
+        select
+            rules.*,
+            first_items.item_number as antecedent_1_number,
+            second_items.item_number as antecedent_2_number,
+            consequents.item_number as consequent_number
+        from rules
+        inner join rule_items as first_items on rules.level = first_items.level and rules.antecedent_1 = first_items.item_id
+        left join rule_items as second_items on rules.level = second_items.level and rules.antecedent_2 = second_items.item_id
+        inner join rule_items as consequents on rules.level = consequents.level and rules.consequent = consequents.item_id
+    ),
+
     item_paths as (
         select
             products.product_id,
@@ -36,12 +66,21 @@
         from {{ ref('core_products') }} as products
     ),
 
+    product_items as (
+        {%- for level, (item_id, _) in item_levels().items() %}
+            select
+                item_paths.product_id,
+                rule_items.item_number
+            from item_paths
+            inner join rule_items on rule_items.level = '{{ level }}' and item_paths.{{ item_id }} = rule_items.item_id
+            {% if not loop.last %}union all{% endif %}
+        {%- endfor %}
+    ),
+
     customer_products as (
         select
             order_products.customer_id,
             order_products.product_id,
-            item_paths.subcategory_id,
-            item_paths.category_id,
             min(order_products.order_date) as first_order_date,
             max(order_products.order_date) as last_order_date
         from {{ ref('order_products') }} as order_products
@@ -50,23 +89,19 @@
             {%- for column in key %}
                 and order_products.{{ column }} = day.{{ column }}
             {%- endfor %}
-        inner join item_paths on order_products.product_id = item_paths.product_id
-        group by order_products.customer_id, order_products.product_id, item_paths.subcategory_id, item_paths.category_id
+        where order_products.product_id in (select product_items.product_id from product_items)
+        group by order_products.customer_id, order_products.product_id
     ),
 
     customer_items as (
-        {%- for level, (item_id, _) in item_levels().items() %}
-            select
-                customer_id,
-                '{{ level }}' as level,
-                {{ item_id }} as item_id,
-                min(first_order_date) as first_order_date,
-                max(last_order_date) as last_order_date
-            from customer_products
-            where {{ item_id }} is not null
-            group by customer_id, {{ item_id }}
-            {% if not loop.last %}union all{% endif %}
-        {%- endfor %}
+        select
+            customer_products.customer_id,
+            product_items.item_number,
+            min(customer_products.first_order_date) as first_order_date,
+            max(customer_products.last_order_date) as last_order_date
+        from customer_products
+        inner join product_items on customer_products.product_id = product_items.product_id
+        group by customer_products.customer_id, product_items.item_number
     )
 {%- endmacro %}
 

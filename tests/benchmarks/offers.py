@@ -75,6 +75,7 @@ def cut(refreshed: Refreshed, path: Path, unit: str, level: str) -> tuple[int, i
                 f"create table features.{table} as from whole.features.{table} where unit = $unit and level = $level",
                 {"unit": unit, "level": level},
             )
+        connection.execute("create table features.association_inputs as from whole.features.association_inputs")
         ((baskets, items),) = connection.execute(
             "select max(count_baskets), count(*) from features.frequent_items"
         ).fetchall()
@@ -99,8 +100,8 @@ def their_rules(path: str, _: str) -> None:
         ).fetchall()[0]
         # Rare items are left out before: FP-growth would do it, more slowly.
         items = connection.execute(
-            "select dense_rank() over (order by basket_id) - 1 as basket, items.item_number - min(items.item_number)"
-            " over () as item from features.basket_items inner join features.frequent_items as items using (item_id)"
+            "select dense_rank() over (order by basket_number) - 1 as basket, items.item_number - min(items.item_number)"
+            " over () as item from features.basket_items inner join features.frequent_items as items using (item_key)"
             " where window_number > 0"
         ).df()
     ones = sp.csr_matrix(

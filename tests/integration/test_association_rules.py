@@ -15,8 +15,8 @@ from tests.pipeline import Home
 
 DAY = date(2017, 12, 31)  # of the grid
 MODELS = (
-    *("association_inputs", "basket_items", "frequent_items", "association_rules", "association_searches"),
-    "association_rule_trials",
+    *("association_inputs", "association_items", "basket_items", "frequent_items", "association_rules"),
+    *("association_searches", "association_rule_trials"),
 )
 WINDOW_DAYS = thresholds()["offer_window_days"]
 MEASURES = ["support", "confidence", "lift", "leverage", "conviction"]
@@ -103,7 +103,8 @@ def chances(
 def expected_rules(connection: duckdb.DuckDBPyConnection, unit: str, level: str) -> pd.DataFrame:
     """Mlxtend's rules with one item to tell, on the same baskets and support; of those the ones beyond chance."""
     items = connection.execute(
-        "select basket_id, item_id from warehouse.features.basket_items"
+        "select basket_number, item_id"
+        " from warehouse.features.basket_items inner join warehouse.features.association_items using (level, item_key)"
         " where unit = ? and level = ? and window_number > 0",
         [unit, level],
     ).df()
@@ -111,7 +112,7 @@ def expected_rules(connection: duckdb.DuckDBPyConnection, unit: str, level: str)
         "select max(count_baskets), max(min_count) from warehouse.features.frequent_items where unit = ? and level = ?",
         [unit, level],
     ).fetchall()[0]
-    baskets = pd.crosstab(items["basket_id"], items["item_id"]).astype(bool)
+    baskets = pd.crosstab(items["basket_number"], items["item_id"]).astype(bool)
     assert len(baskets) == count_baskets
     sets = fpgrowth(baskets, min_support=min_count / count_baskets, use_colnames=True, max_len=3)
     rules = association_rules(sets, metric="confidence", min_threshold=thresholds()["association_min_confidence"])

@@ -20,71 +20,73 @@ rules as (
     where rules.unit = 'customer_window' and not rules.is_trivial
 ),
 
-window_items as (
-    select
-        basket_items.customer_id,
-        basket_items.level,
-        basket_items.item_id
-    from {{ ref('basket_items') }} as basket_items
-    cross join search
-    where basket_items.unit = 'customer_window' and basket_items.window_number = 1
-),
-
 {{ customer_items('search') }},
 
+-- In the window before the newest.
+window_products as (
+    select distinct
+        order_products.customer_id,
+        order_products.product_id
+    from {{ ref('order_products') }} as order_products
+    inner join search
+        on order_products.order_date < search.newest_window_date
+            and order_products.order_date >= {{ add_days('search.newest_window_date', -var('offer_window_days')) }}
+),
+
+window_items as (
+    select distinct
+        window_products.customer_id,
+        product_items.item_number
+    from window_products
+    inner join product_items on window_products.product_id = product_items.product_id
+),
+
 active_customers as (
-    select count(distinct customer_id) as count_customers
-    from window_items
+    select distinct customer_id
+    from window_products
 ),
 
 first_purchases as (
     select
         customer_items.customer_id,
-        customer_items.level,
-        customer_items.item_id,
+        customer_items.item_number,
         customer_items.first_order_date >= search.newest_window_date as is_first_in_newest_window
     from customer_items
     cross join search
-    where customer_items.customer_id in (select window_items.customer_id from window_items)
+    where customer_items.customer_id in (select active_customers.customer_id from active_customers)
 ),
 
 consequents as (
     select
-        first_purchases.level,
-        first_purchases.item_id,
-        max(active_customers.count_customers) - count(*) filter (where not first_purchases.is_first_in_newest_window) as count_customers,
-        count(*) filter (where first_purchases.is_first_in_newest_window) as count_buyers
+        item_number,
+        (select count(*) from active_customers) - count(*) filter (where not is_first_in_newest_window) as count_customers,
+        count(*) filter (where is_first_in_newest_window) as count_buyers
     from first_purchases
-    cross join active_customers
-    group by first_purchases.level, first_purchases.item_id
+    group by item_number
 ),
 
 tried as (
     select
         rules.rule_id,
         first_items.customer_id,
-        rules.level,
-        rules.consequent
-    from rules
-    inner join window_items as first_items
-        on rules.level = first_items.level and rules.antecedent_1 = first_items.item_id
+        rules.consequent_number
+    from numbered_rules as rules
+    inner join window_items as first_items on rules.antecedent_1_number = first_items.item_number
     left join window_items as second_items
-        on rules.level = second_items.level
-            and rules.antecedent_2 = second_items.item_id
+        on rules.antecedent_2_number = second_items.item_number
             and first_items.customer_id = second_items.customer_id
-    where rules.antecedent_2 is null or second_items.item_id is not null
+    where rules.antecedent_2 is null or second_items.item_number is not null
 ),
 
 outcomes as (
     select
         tried.rule_id,
         count(*) as count_customers,
-        count(first_purchases.item_id) as count_buyers
+        count(first_purchases.item_number) as count_buyers
     from tried
     left join first_purchases
         on tried.customer_id = first_purchases.customer_id
-            and tried.level = first_purchases.level
-            and tried.consequent = first_purchases.item_id
+            and tried.consequent_number = first_purchases.item_number
     where coalesce(first_purchases.is_first_in_newest_window, true)
     group by tried.rule_id
 ),
@@ -102,10 +104,10 @@ final as (
             * coalesce({{ quotient('consequents.count_buyers', 'consequents.count_customers') }}, 0)
         ) / (coalesce(outcomes.count_customers, 0) + {{ var('cross_sell_prior_customers') }}) as purchase_probability,
         search.input_fingerprint
-    from rules
+    from numbered_rules as rules
     inner join search on rules.as_of_date = search.as_of_date
     left join outcomes on rules.rule_id = outcomes.rule_id
-    left join consequents on rules.level = consequents.level and rules.consequent = consequents.item_id
+    left join consequents on rules.consequent_number = consequents.item_number
 )
 
 select * from final

@@ -25,6 +25,7 @@ searches as (
     select
         unit,
         level,
+        row_number() over (order by unit, level) as search_number,
         -- Ordered pairs, and triples of which each item may be the one that is told.
         (count(*) * (count(*) - 1) + count(*) * (count(*) - 1) * (count(*) - 2) / 2)::double as count_tried
     from frequent_items
@@ -33,14 +34,17 @@ searches as (
 
 items as (
     select
-        dense_rank() over (order by basket_items.unit, basket_items.level, basket_items.basket_id) as basket_number,
+        -- Of one search alone, of which there are no more than these.
+        basket_items.basket_number * {{ 2 * item_levels() | length }} + searches.search_number as basket_number,
         basket_items.window_number = 0 as is_next,
         frequent_items.item_number
     from {{ ref('basket_items') }} as basket_items
     inner join frequent_items
         on basket_items.unit = frequent_items.unit
-            and basket_items.level = frequent_items.level
-            and basket_items.item_id = frequent_items.item_id
+            and basket_items.item_key = frequent_items.item_key
+    inner join searches
+        on frequent_items.unit = searches.unit
+            and frequent_items.level = searches.level
 ),
 
 basket_pairs as (

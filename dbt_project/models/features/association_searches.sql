@@ -16,7 +16,7 @@ supports as (
 totals as (
     select
         basket_items.unit,
-        count(distinct case when basket_items.window_number > 0 then basket_items.basket_id end) as count_baskets
+        count(distinct case when basket_items.window_number > 0 then basket_items.basket_number end) as count_baskets
     from {{ ref('basket_items') }} as basket_items
     cross join search
     group by basket_items.unit

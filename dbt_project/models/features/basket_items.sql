@@ -4,19 +4,31 @@
     unique_key=none,
     pre_hook="{{ drop_stale(model, ref('association_inputs'), 'as_of_date', association_variables()) }}",
 ) }}
-{%- set baskets = {
-    'order': 'order_id', 'customer_window': "concat(customer_id, ' ', window_number)",
-} %}
 
 with search as (
     {{ missing(model, ref('association_inputs'), 'as_of_date', association_variables()) }}
 ),
 
-products as (
+paths as (
     select
         products.product_id,
         {{ item_paths('products') }}
     from {{ ref('core_products') }} as products
+),
+
+products as (
+    select
+        paths.product_id,
+        {%- for level in item_levels() %}
+            {{ level }}_items.item_key as {{ level }}_key
+            {%- if not loop.last %},{% endif %}
+        {%- endfor %}
+    from paths
+    {%- for level, (item_id, _) in item_levels().items() %}
+        left join {{ ref('association_items') }} as {{ level }}_items
+            on {{ level }}_items.level = '{{ level }}'
+                and paths.{{ item_id }} = {{ level }}_items.item_id
+    {%- endfor %}
 ),
 
 order_products as (
@@ -24,8 +36,6 @@ order_products as (
         order_products.customer_id,
         order_products.order_id,
         order_products.product_id,
-        products.subcategory_id,
-        products.category_id,
         {{ window_number('order_products.order_date', 'search.as_of_date') }} as window_number,
         order_products.net_sales
     from {{ ref('order_products') }} as order_products
@@ -33,24 +43,49 @@ order_products as (
         on order_products.order_date < search.as_of_date
             and {{ days_between('order_products.order_date', 'search.as_of_date') }}
             <= {{ var('offer_window_days') * (var('association_windows') + 1) }}
+),
+
+baskets as (
+    select
+        order_id,
+        row_number() over (order by order_id) as order_number,
+        dense_rank() over (order by customer_id, window_number) as customer_window_number
+    from (
+        select distinct
+            order_id,
+            customer_id,
+            window_number
+        from order_products
+    ) as orders
+),
+
+sold as (
+    select
+        baskets.order_number,
+        baskets.customer_window_number,
+        order_products.window_number,
+        products.product_key,
+        products.subcategory_key,
+        products.category_key,
+        order_products.net_sales
+    from order_products
+    inner join baskets on order_products.order_id = baskets.order_id
     inner join products on order_products.product_id = products.product_id
 ),
 
 items as (
-    {%- for unit, basket_id in baskets.items() %}
+    {%- for unit in ['order', 'customer_window'] %}
         {%- set unit_loop = loop %}
-        {%- for level, (item_id, parent_id) in item_levels().items() %}
+        {%- for level in item_levels() %}
             select
                 '{{ unit }}' as unit,
                 '{{ level }}' as level,
-                {{ basket_id }} as basket_id,
-                customer_id,
+                {{ unit }}_number as basket_number,
                 window_number,
-                {{ item_id }} as item_id,
-                {{ parent_id }} as parent_id,
+                {{ level }}_key as item_key,
                 sum(net_sales)::decimal(18, 2) as net_sales
-            from order_products
-            where {{ item_id }} is not null
+            from sold
+            where {{ level }}_key is not null
             group by all
             {% if not (loop.last and unit_loop.last) %}union all{% endif %}
         {%- endfor %}

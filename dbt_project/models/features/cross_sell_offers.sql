@@ -47,8 +47,7 @@ rules as (
 owned_now as (
     select
         customer_items.customer_id,
-        customer_items.level,
-        customer_items.item_id
+        customer_items.item_number
     from customer_items
     inner join current_day on customer_items.last_order_date >= {{ add_days('current_day.search_date', -var('offer_window_days')) }}
 ),
@@ -59,16 +58,15 @@ applicable as (
         rules.rule_id,
         rules.level,
         rules.consequent as item_id,
+        rules.consequent_number as item_number,
         case when rules.antecedent_2 is null then 'rule' else 'missing_item' end as kind,
         rules.expected_value
-    from rules
-    inner join owned_now as first_items
-        on rules.level = first_items.level and rules.antecedent_1 = first_items.item_id
+    from numbered_rules as rules
+    inner join owned_now as first_items on rules.antecedent_1_number = first_items.item_number
     left join owned_now as second_items
-        on rules.level = second_items.level
-            and rules.antecedent_2 = second_items.item_id
+        on rules.antecedent_2_number = second_items.item_number
             and first_items.customer_id = second_items.customer_id
-    where rules.antecedent_2 is null or second_items.item_id is not null
+    where rules.antecedent_2 is null or second_items.item_number is not null
 ),
 
 missing_items as (
@@ -76,8 +74,7 @@ missing_items as (
     from applicable
     anti join customer_items
         on applicable.customer_id = customer_items.customer_id
-            and applicable.level = customer_items.level
-            and applicable.item_id = customer_items.item_id
+            and applicable.item_number = customer_items.item_number
 ),
 
 -- Several rules may tell the same item: the one that promises most stands for them.

@@ -21,8 +21,8 @@ basket_items as (
 totals as (
     select
         unit,
-        count(distinct case when window_number > 0 then basket_id end) as count_baskets,
-        count(distinct case when window_number = 0 then basket_id end) as count_baskets_next
+        count(distinct case when window_number > 0 then basket_number end) as count_baskets,
+        count(distinct case when window_number = 0 then basket_number end) as count_baskets_next
     from basket_items
     group by unit
 ),
@@ -35,25 +35,27 @@ counted as (
     select
         unit,
         level,
-        item_id,
-        min(parent_id) as parent_id,
+        item_key,
         count(*) filter (where window_number > 0) as count_item,
         count(*) filter (where window_number = 0) as count_item_next,
         {{ ratio('sum(net_sales)', 'count(*)', 2) }} as avg_net_sales
     from basket_items
-    group by unit, level, item_id
+    group by unit, level, item_key
 ),
 
 frequent as (
     select
         counted.*,
+        items.item_id,
+        items.parent_id,
         totals.count_baskets,
         totals.count_baskets_next,
         greatest(ceil(supports.min_support * totals.count_baskets), {{ var('association_min_baskets') }})::bigint as min_count,
         row_number() over (
-            order by counted.unit asc, counted.level asc, counted.count_item desc, counted.item_id asc
+            order by counted.unit asc, counted.level asc, counted.count_item desc, items.item_id asc
         ) as item_number
     from counted
+    inner join {{ ref('association_items') }} as items on counted.item_key = items.item_key
     inner join totals on counted.unit = totals.unit
     inner join supports on counted.unit = supports.unit and counted.level = supports.level
     where counted.count_item >= greatest(supports.min_support * totals.count_baskets, {{ var('association_min_baskets') }})
@@ -63,13 +65,12 @@ positions as (
     select
         frequent.item_number,
         row_number() over (
-            partition by frequent.unit, frequent.level, basket_items.basket_id order by frequent.item_number
+            partition by frequent.unit, frequent.level, basket_items.basket_number order by frequent.item_number
         ) as position_in_basket
     from frequent
     inner join basket_items
         on frequent.unit = basket_items.unit
-            and frequent.level = basket_items.level
-            and frequent.item_id = basket_items.item_id
+            and frequent.item_key = basket_items.item_key
             and basket_items.window_number > 0
 ),
 
@@ -86,6 +87,7 @@ final as (
         search.as_of_date,
         frequent.unit,
         frequent.level,
+        frequent.item_key,
         frequent.item_id,
         frequent.parent_id,
         frequent.item_number::bigint as item_number,

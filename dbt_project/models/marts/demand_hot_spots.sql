@@ -19,20 +19,35 @@ products as (
     from {{ ref('core_products') }} as products
 ),
 
-sales as (
+current_day as (
+    select max(as_of_date) as as_of_date
+    from customers
+),
+
+customer_sales as (
     select
-        customers.*,
+        order_products.customer_id,
         products.category_id,
-        {{ window_number('order_products.order_date', 'customers.as_of_date') }} as window_number,
-        order_products.net_sales
+        {{ window_number('order_products.order_date', 'current_day.as_of_date') }} as window_number,
+        sum(order_products.net_sales) as net_sales
     from {{ ref('order_products') }} as order_products
-    inner join customers
-        on order_products.customer_id = customers.customer_id
-            and order_products.order_date < customers.as_of_date
-            and {{ days_between('order_products.order_date', 'customers.as_of_date') }}
+    inner join current_day
+        on order_products.order_date < current_day.as_of_date
+            and {{ days_between('order_products.order_date', 'current_day.as_of_date') }}
             <= {{ var('offer_window_days') * (var('association_windows') + 1) }}
     inner join products on order_products.product_id = products.product_id
     where products.category_id is not null
+    group by all
+),
+
+sales as (
+    select
+        customers.*,
+        customer_sales.category_id,
+        customer_sales.window_number,
+        customer_sales.net_sales
+    from customer_sales
+    inner join customers on customer_sales.customer_id = customers.customer_id
 ),
 
 window_sales as (
@@ -44,7 +59,7 @@ window_sales as (
             category_id,
             window_number,
             sum(net_sales) as net_sales,
-            count(distinct customer_id) as count_customers
+            count(*) as count_customers
         from sales
         group by as_of_date, {{ dimension }}_value, category_id, window_number
         {% if not loop.last %}union all{% endif %}
