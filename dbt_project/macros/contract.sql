@@ -20,6 +20,45 @@
         case when reject_reason is not null then concat(_source_file, ' ', _row_number) end
 {%- endmacro %}
 
+{# The files in force of a table, by which its typed rows are kept. #}
+{% macro order_files(table) -%}
+    (
+        select *
+        from {{ ref('base_contract__order_files') }}
+        where table_name = '{{ table }}'
+    )
+{%- endmacro %}
+
+{#
+    Names the files to be read before they are: with the names as constants the engine leaves all other files alone, where a join would
+    clean the text of every one first. A variable is of one connection, and a model has one of its own.
+#}
+{% macro name_missing_files(model, files) -%}
+    {%- if is_incremental() -%}
+        set variable missing_files = (
+            select coalesce(list(missing_files._source_file), [])
+            from ({{ missing(model, files, '_source_file') }}) as missing_files
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+{# The condition for it; all are read where a table is built from nothing. #}
+{% macro of_missing_files(rows) -%}
+    {%- if is_incremental() -%}
+        where list_contains(getvariable('missing_files'), {{ rows }}._source_file)
+    {%- endif -%}
+{%- endmacro %}
+
+{# Orders that their lines can belong to, each with the day that its lines are kept by. #}
+{% macro accepted_orders() -%}
+    select
+        order_id,
+        max(ordered_at::date) as delivered_date
+    from {{ ref('base_contract__typed_orders') }}
+    where reject_reason is null
+    group by order_id
+{%- endmacro %}
+
 {# Whether an optional table of the contract landed. What refers to one that did not is kept, and used by nothing. #}
 {% macro has_landed(table) -%}
     (select count(*) from {{ source('control', 'absent_tables') }} as absent_tables where absent_tables.table_name = '{{ table }}') = 0

@@ -1,35 +1,31 @@
--- Typed, exact copies folded into one, each row with its reason for rejection or none. The only place that reads the raw table.
+-- Exact copies folded into one. Copies are of one day, so days stand alone.
 {%- set columns = ['order_id', 'customer_id', 'store_id', 'status', 'channel', 'currency', 'ordered_at'] %}
-{{ config(materialized='table') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook="{{ drop_stale(model, ref('base_contract__order_days'), 'delivered_date') }}",
+) }}
 
-with source_rows as (
-    select *
-    from {{ source('contract', 'orders') }}
+with days as (
+    {{ missing(model, ref('base_contract__order_days'), 'delivered_date') }}
 ),
 
-typed as (
+orders as (
     select
-        order_id::varchar as order_id,
-        customer_id::varchar as customer_id,
-        store_id::varchar as store_id,
-        status::varchar as status,
-        channel::varchar as channel,
-        upper(currency::varchar) as currency,
-        try_cast(ordered_at as timestamp) as ordered_at,
-        case
-            when order_id is null then 'order_id is missing'
-            when customer_id is null then 'customer_id is missing'
-            when ordered_at is null then 'ordered_at is missing'
-            when {{ cannot_be_read('ordered_at', 'timestamp') }} then 'ordered_at is not a time'
-            when try_cast(ordered_at as timestamp) > _loaded_at then 'ordered_at is later than the load'
-        end as reject_reason,
-        _source_file,
-        _row_number
-    from source_rows
+        {%- for column in columns %}
+            typed_orders.{{ column }},
+        {%- endfor %}
+        typed_orders.reject_reason,
+        typed_orders._source_file,
+        typed_orders._row_number,
+        days.input_fingerprint
+    from {{ ref('base_contract__typed_orders') }} as typed_orders
+    inner join days on typed_orders.ordered_at::date is not distinct from days.delivered_date
 ),
 
 final as (
-    {{ folded('typed', columns) }}
+    {{ folded('orders', columns + ['input_fingerprint']) }}
 )
 
 select * from final
