@@ -96,7 +96,7 @@ def test_a_year_ahead_and_right_again(copied_home: Home, clock: Clock) -> None:
     assert "0 superseded raw files" in outcome.stdout and "0 score files" in outcome.stdout
     assert "0 model versions" in outcome.stdout and len(home.store.versions()) == 2
     assert home.run("verify").returncode == 0
-    assert home.run("rollback").returncode == 0 and home.run("rollback", ahead.version).returncode == 0
+    assert home.store.rollback() == home.store.versions()[0] and home.store.rollback(ahead.version) == ahead
 
     clock.set(timedelta())
     deliver(home, "by the right clock")
