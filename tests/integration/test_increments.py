@@ -1,19 +1,22 @@
-"""Facts that are kept by day: however loads come, split, late or twice, they are what one build of everything gives.
+"""What is kept by day or file: however loads come, split, late or twice, it is what one build of everything gives.
 
-The real refresh takes a few loads; a state machine takes many, on tiny data, by the SQL that dbt compiled and ran.
+The real refresh takes a few loads; state machines take many, on tiny data, by the SQL that dbt compiled and ran: one
+sells in the sample's shop, up to the facts; one delivers files of the contract, up to its folded rows.
 """
 
 import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -80,7 +83,10 @@ def content(home: Home, relation: str) -> str:
         return table_content(connection, relation).content_hash
 
 
-FACTS = ("base_complete_journey__transactions", "core_order_lines", "core_orders", "customer_days")
+FACTS = (
+    *("base_complete_journey__transactions", "stg_complete_journey__orders", "core_order_lines", "core_orders"),
+    *("customer_days", "order_products"),
+)
 FIRST_DAY = date(2017, 3, 10)  # the clocks go forward in New York two days later
 DAYS = 5
 LOADED_AT = datetime(2018, 1, 1)
@@ -106,11 +112,11 @@ class Step:
     hook: str
 
 
-def dbt_run(home: Home, target: Path) -> None:
-    """Builds the facts, and what they are built from, with dbt."""
+def dbt_run(home: Home, target: Path, kept: Sequence[str]) -> None:
+    """Builds what is kept, and what it is built from, with dbt."""
     outcome = subprocess.run(
         [
-            *(dbt_executable(), "run", "--select", *(f"+{name}" for name in FACTS)),
+            *(dbt_executable(), "run", "--select", *(f"+{name}" for name in kept)),
             *("--vars", dbt_vars(home.settings, home.source), "--threads", "1"),
             *("--target-path", str(target), "--log-path", str(target)),
         ],
@@ -123,34 +129,121 @@ def dbt_run(home: Home, target: Path) -> None:
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
-@pytest.fixture(scope="module")
-def steps(small_home: Home, tmp_path_factory: pytest.TempPathFactory) -> list[Step]:
-    """The models up to the facts, in the order of their building, as dbt compiles them: anew, then kept."""
-    home = Home(tmp_path_factory.mktemp("steps") / "data", small_home.input)
-    shutil.copytree(small_home.data, home.data, symlinks=True)
+def compiled_steps(built_home: Home, kept: Sequence[str], data: Path) -> list[Step]:
+    """The models up to the kept ones, in the order of their building, as dbt compiles them: anew, then kept."""
+    home = replace(built_home, data=data)
+    shutil.copytree(built_home.data, home.data, symlinks=True)
     nodes = home.manifest["nodes"]
-    kept_relations = [relation_name(nodes[f"model.customer360.{name}"]) for name in FACTS]
+    kept_relations = [relation_name(nodes[f"model.customer360.{name}"]) for name in kept]
     with duckdb.connect(str(home.settings.warehouse_path)) as connection:
         for relation in kept_relations:
             connection.execute(f"drop table {relation}")
-    anew, kept = home.data / "anew", home.data / "kept"
-    dbt_run(home, anew)
-    dbt_run(home, kept)
+    first, second = home.data / "anew", home.data / "kept"
+    dbt_run(home, first, kept)
+    dbt_run(home, second, kept)
 
-    log = (kept / "dbt.log").read_text(encoding="utf-8")
+    log = (second / "dbt.log").read_text(encoding="utf-8")
     found = []
     for name in re.findall(r"Began executing node (model\.\S+)", log):
         path, kind = nodes[name]["original_file_path"], nodes[name]["config"]["materialized"]
         run = re.findall(rf"On {re.escape(name)}: /\*.*?\*/\s(.*?)\n\d\d:\d\d:\d\d\.\d+ \[", log, flags=re.DOTALL)
-        hooks = [statement for statement in run if statement.strip().startswith("delete from")]
-        assert len(hooks) == (kind == "incremental"), name
+        hooks = [statement for statement in run if statement.strip().startswith(("delete from", "set variable"))]
+        assert bool(hooks) == (kind == "incremental"), name
         built, rebuilt = (
-            (target / "compiled" / "customer360" / path).read_text(encoding="utf-8") for target in (anew, kept)
+            (target / "compiled" / "customer360" / path).read_text(encoding="utf-8") for target in (first, second)
         )
         assert (built != rebuilt) == (kind == "incremental"), name
-        found.append(Step(relation_name(nodes[name]), kind == "view", built, rebuilt, "".join(hooks)))
+        found.append(Step(relation_name(nodes[name]), kind == "view", built, rebuilt, "; ".join(hooks)))
     assert {step.relation for step in found if step.hook} == set(kept_relations)
     return found
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A tiny warehouse: raw tables, and what is made of them."""
+
+    connection: duckdb.DuckDBPyConnection
+    steps: list[Step]
+
+    def build(self, *, anew: bool) -> None:
+        """Builds every table from nothing, or keeps what dbt would keep."""
+        for step in self.steps:
+            if step.is_view and not anew:
+                continue
+            if anew or not step.hook:
+                kind = "view" if step.is_view else "table"
+                self.connection.execute(f"create or replace {kind} {step.relation} as {step.anew}")
+            else:
+                self.connection.execute(f"begin; {step.hook}; create or replace temp table more as {step.kept}")
+                self.connection.execute(f"insert into {step.relation} by name from more; commit")
+
+    def insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Adds rows to a table."""
+        if rows:
+            places = ", ".join("(" + ", ".join("?" * len(rows[0])) + ")" for _ in rows)
+            self.connection.execute(f"insert into {table} values {places}", [cell for row in rows for cell in row])
+
+    def contents(self) -> dict[str, str]:
+        """Content hash of each table."""
+        tables = [step.relation for step in self.steps if not step.is_view]
+        return {table: table_content(self.connection, table).content_hash for table in tables}
+
+
+class Builds(RuleBasedStateMachine):
+    """Deliveries in any order; after a build all tables are those of a build from nothing, and of a plain model."""
+
+    steps: ClassVar[list[Step]]
+    prepared: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warehouse = Warehouse(duckdb.connect(config={"threads": 1}), self.steps)
+        self.warehouse.connection.execute(f"attach ':memory:' as warehouse; use warehouse; {self.prepared}")
+
+    def teardown(self) -> None:
+        """Closes the warehouse."""
+        self.warehouse.connection.close()
+
+    @rule()
+    def build(self) -> None:
+        """What is kept is what a build from nothing gives, and what a plain model says."""
+        self.deliver()
+        self.warehouse.build(anew=False)
+        kept = self.warehouse.contents()
+        self.compare()
+        self.warehouse.connection.execute("begin")
+        self.warehouse.build(anew=True)
+        anew = self.warehouse.contents()
+        self.warehouse.connection.execute("rollback")
+        assert kept == anew
+
+    # Rules are chosen alike; this one makes a third of the steps builds.
+    @rule()
+    def build_again(self) -> None:
+        """A build, as often as a sale."""
+        self.build()
+
+    def deliver(self) -> None:
+        """Shows what is in force to the warehouse."""
+        raise NotImplementedError
+
+    def compare(self) -> None:
+        """Compares the tables with a plain model."""
+        raise NotImplementedError
+
+
+def run_any_sequence(machine: type[Builds]) -> None:
+    """Runs a state machine: always the same sequences, or as many others as there is time for."""
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=SEQUENCES,
+            stateful_step_count=8,
+            deadline=None,
+            derandomize=not EXHAUSTIVE,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
 
 
 RAW = """
@@ -178,36 +271,8 @@ class Basket:
     lines: dict[int, tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class Shop:
-    """A tiny shop: files of order lines, and what a warehouse makes of them."""
-
-    connection: duckdb.DuckDBPyConnection
-    steps: list[Step]
-
-    def build(self, *, anew: bool) -> None:
-        """Builds every table from nothing, or keeps what dbt would keep."""
-        for step in self.steps:
-            if step.is_view and not anew:
-                continue
-            if anew or not step.hook:
-                kind = "view" if step.is_view else "table"
-                self.connection.execute(f"create or replace {kind} {step.relation} as {step.anew}")
-            else:
-                self.connection.execute(f"begin; {step.hook}; create or replace temp table more as {step.kept}")
-                self.connection.execute(f"insert into {step.relation} by name from more; commit")
-
-    def contents(self) -> dict[str, str]:
-        """Content hash of each table."""
-        tables = [step.relation for step in self.steps if not step.is_view]
-        return {table: table_content(self.connection, table).content_hash for table in tables}
-
-
-class Loads(RuleBasedStateMachine):
-    """Deliveries in any order; after a build all facts are those of a build from nothing, and of a plain model."""
-
-    steps: ClassVar[list[Step]]
-    groups: ClassVar[Path]
+class Sales(Builds):
+    """A shop that sells: its facts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,13 +281,6 @@ class Loads(RuleBasedStateMachine):
         self.files: dict[str, list[tuple[int, int]]] = {}
         self.described: dict[int, str] = {}
         self.as_of = FIRST_DAY + timedelta(days=DAYS)
-        self.shop = Shop(duckdb.connect(config={"threads": 1}), self.steps)
-        self.shop.connection.execute(f"attach ':memory:' as warehouse; use warehouse; {RAW}")
-        self.shop.connection.execute(f"create table features.department_groups as from read_csv('{self.groups}')")
-
-    def teardown(self) -> None:
-        """Closes the warehouse."""
-        self.shop.connection.close()
 
     @initialize(sales=st.lists(SALES, min_size=2, max_size=6))
     def first_build(self, sales: list[Sale]) -> None:
@@ -230,7 +288,7 @@ class Loads(RuleBasedStateMachine):
         for sale in sales:
             self.sell(sale)
         self.deliver()
-        self.shop.build(anew=True)
+        self.warehouse.build(anew=True)
 
     @rule(sale=SALES)
     def deliver_sale(self, sale: Sale) -> None:
@@ -268,25 +326,6 @@ class Loads(RuleBasedStateMachine):
         """Another day is refreshed, also an older one."""
         self.as_of = FIRST_DAY + timedelta(days=days)
 
-    @rule()
-    def build(self) -> None:
-        """What is kept is what a build from nothing gives, and what a plain model says."""
-        self.deliver()
-        self.shop.build(anew=False)
-        kept = self.shop.contents()
-        self.compare()
-        self.shop.connection.execute("begin")
-        self.shop.build(anew=True)
-        anew = self.shop.contents()
-        self.shop.connection.execute("rollback")
-        assert kept == anew
-
-    # Rules are chosen alike; this one makes a third of the steps builds.
-    @rule()
-    def build_again(self) -> None:
-        """A build, as often as a sale."""
-        self.build()
-
     def deliver(self) -> None:
         """Shows the files in force to the warehouse."""
         rows, products = [], []
@@ -305,13 +344,12 @@ class Loads(RuleBasedStateMachine):
             products.append(
                 (product, 1, department, "National", kind, kind, None, "products", number, "load", LOADED_AT)
             )
-        connection = self.shop.connection
-        connection.execute("delete from raw.transactions; delete from raw.products; delete from control.refresh")
-        connection.execute("insert into control.refresh values (?)", [self.as_of])
-        for table, values in (("transactions", rows), ("products", products)):
-            if values:
-                places = ", ".join("(" + ", ".join("?" * len(values[0])) + ")" for _ in values)
-                connection.execute(f"insert into raw.{table} values {places}", [cell for row in values for cell in row])
+        self.warehouse.connection.execute(
+            "delete from raw.transactions; delete from raw.products; delete from control.refresh"
+        )
+        self.warehouse.insert("control.refresh", [(self.as_of,)])
+        self.warehouse.insert("raw.transactions", rows)
+        self.warehouse.insert("raw.products", products)
 
     def compare(self) -> None:
         """The facts against a plain model: sets of lines, and each customer's orders in the order of their time."""
@@ -325,7 +363,7 @@ class Loads(RuleBasedStateMachine):
             units = quantity if quantity and self.described.get(product) != "GASOLINE" else None
             amount = (Decimal(quantity), None if units is None else Decimal(units), Decimal(cents) / 100)
             expected.add((str(basket), str(sold.customer), known, str(product), *amount, day_of(sold.ordered_at)))
-        query = self.shop.connection.execute
+        query = self.warehouse.connection.execute
         columns = "order_id, customer_id, product_id, source_product_id, quantity, units, net_sales, order_date"
         lines = query(f"select {columns} from core.order_lines").fetchall()
         assert len(lines) == len(expected)
@@ -358,16 +396,216 @@ def day_of(ordered_at: datetime | None) -> date:
     return ordered_at.replace(tzinfo=UTC).astimezone(ZoneInfo("America/New_York")).date()
 
 
-def test_any_sequence_of_loads_gives_what_one_build_gives(steps: list[Step]) -> None:
+def test_any_sequence_of_loads_gives_what_one_build_gives(small_home: Home, tmp_path: Path) -> None:
     """Late, corrected, repeated, shuffled, withdrawn files and products described late, in any order."""
-    Loads.steps, Loads.groups = steps, DBT_PROJECT_DIR / "seeds" / "department_groups.csv"
-    run_state_machine_as_test(
-        Loads,
-        settings=settings(
-            max_examples=SEQUENCES,
-            stateful_step_count=8,
-            deadline=None,
-            derandomize=not EXHAUSTIVE,
-            suppress_health_check=list(HealthCheck),
-        ),
+    Sales.steps = compiled_steps(small_home, FACTS, tmp_path / "data")
+    groups = DBT_PROJECT_DIR / "seeds" / "department_groups.csv"
+    Sales.prepared = f"{RAW}; create table features.department_groups as from read_csv('{groups}')"
+    run_any_sequence(Sales)
+
+
+# What is kept of the contract's orders and their lines: file by file, then by the order's day.
+FOLDED = tuple(f"base_contract__{name}" for name in ("typed_orders", "typed_order_lines", "orders", "order_lines"))
+RAW_CONTRACT = """
+    create schema raw; create schema staging;
+    create table raw.orders (
+        order_id varchar, customer_id varchar, ordered_at varchar, status varchar, channel varchar, store_id varchar,
+        currency varchar, _source_file varchar, _row_number bigint, _load_id varchar, _loaded_at timestamp
+    );
+    create table raw.order_lines (
+        order_id varchar, product_id varchar, quantity varchar, net_sales varchar, order_line_id varchar,
+        unit_price varchar, gross_sales varchar, discounts varchar, coupon_discounts varchar,
+        _source_file varchar, _row_number bigint, _load_id varchar, _loaded_at timestamp
+    );
+"""
+ORDERS = st.sampled_from(["o1", "o2", None])
+# An order may be later than the load that it comes with, and not than the next.
+TIMES = st.sampled_from([*(f"2017-03-{day} 08:00:00" for day in (10, 11, 12)), "someday", None])
+# As text the cent is rounded up, as floating point it is a little less than half of one.
+NET_SALES = {
+    "1.50": (Decimal("1.50"), Decimal("1.50")),
+    "1.005": (Decimal("1.01"), Decimal("1.00")),
+    "free": (None, None),
+}
+Row = tuple[str | None, ...]
+ORDER_ROWS = st.tuples(ORDERS, st.sampled_from(["c1", "c2"]), TIMES)
+LINE_ROWS = st.tuples(
+    ORDERS, st.sampled_from(["p1", "p2"]), st.sampled_from(["1", "-1"]), st.sampled_from([*NET_SALES])
+)
+TABLES = st.sampled_from(["orders", "order_lines"])
+NAMES = st.sampled_from(["a", "b", "c"])
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A file in force: its rows, whether amounts are numbers in it, and the load that it came with."""
+
+    rows: tuple[Row, ...]
+    is_typed: bool
+    load: int
+
+
+def loaded_at(load: int) -> datetime:
+    """The time of a load: there is one a day, at noon."""
+    return datetime(2017, 3, 10, 12) + timedelta(days=load)
+
+
+class Deliveries(Builds):
+    """A company that delivers orders and their lines in files: every row of them, typed, folded and judged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[tuple[str, str], Delivered] = {}
+        self.loads = 0
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether amounts are shown as numbers: all files agree on it, else all are text."""
+        return all(file.is_typed for (table, _), file in self.files.items() if table == "order_lines")
+
+    @initialize(orders=st.lists(ORDER_ROWS, min_size=1, max_size=4), lines=st.lists(LINE_ROWS, min_size=1, max_size=4))
+    def first_build(self, orders: list[Row], lines: list[Row]) -> None:
+        """Some orders are there when the warehouse is made."""
+        self.land("orders", "a", orders)
+        self.land("order_lines", "a", lines, is_typed=True)
+        self.deliver()
+        self.warehouse.build(anew=True)
+
+    def rows(self, table: str, name: str) -> tuple[Row, ...]:
+        """The rows of a file in force."""
+        return self.files[table, name].rows if (table, name) in self.files else ()
+
+    def land(self, table: str, name: str, rows: Sequence[Row], *, is_typed: bool | None = None) -> None:
+        """Lands a file, of the same type as before if none is told; one that is there already changes nothing."""
+        known = self.files.get((table, name))
+        if is_typed is None:
+            is_typed = known is not None and known.is_typed
+        if known is None or (known.rows, known.is_typed) != (tuple(rows), is_typed):
+            self.loads += 1
+            self.files[table, name] = Delivered(tuple(rows), is_typed, self.loads)
+
+    @rule(name=NAMES, rows=st.lists(ORDER_ROWS, min_size=1, max_size=3), is_longer=st.booleans())
+    def deliver_orders(self, name: str, rows: list[Row], is_longer: bool) -> None:
+        """Orders come in a file: instead of its rows or in addition, also after their lines or a second time."""
+        self.land("orders", name, [*(self.rows("orders", name) if is_longer else ()), *rows])
+
+    @rule(name=NAMES, rows=st.lists(LINE_ROWS, min_size=1, max_size=3), is_longer=st.booleans(), is_typed=st.booleans())
+    def deliver_lines(self, name: str, rows: list[Row], is_longer: bool, is_typed: bool) -> None:
+        """The same of lines, also before their orders, in CSV or as Parquet has them."""
+        known = self.rows("order_lines", name) if is_longer else ()
+        self.land("order_lines", name, [*known, *rows], is_typed=is_typed)
+
+    @rule(
+        table=TABLES,
+        name=NAMES,
+        other=NAMES,
+        how=st.sampled_from(["again", "moved", "withdrawn", "shuffled"]),
+        random=RANDOM,
     )
+    def redeliver(self, table: str, name: str, other: str, how: str, random: Random) -> None:
+        """Rows come again in another file, move there, are withdrawn, or stand in another order."""
+        rows = list(self.rows(table, name))
+        if how in ("again", "moved"):
+            self.land(table, other, [*self.rows(table, other), *rows])
+        if how in ("moved", "withdrawn"):
+            self.land(table, name, [])
+        if how == "shuffled":
+            random.shuffle(rows)
+            self.land(table, name, rows)
+
+    def deliver(self) -> None:
+        """Shows the files in force to the warehouse."""
+        kind = "double" if self.is_typed else "varchar"
+        self.warehouse.connection.execute(
+            "delete from raw.orders; delete from raw.order_lines;"
+            f" alter table raw.order_lines alter net_sales type {kind} using null"
+        )
+        rows: dict[str, list[tuple[Any, ...]]] = {"orders": [], "order_lines": []}
+        for (table, name), file in self.files.items():
+            audit = (f"load {file.load}", loaded_at(file.load))
+            rows[table] += [
+                (*self.shown(row), *[None] * (4 if table == "orders" else 5), f"{table}/{name}", number, *audit)
+                for number, row in enumerate(file.rows, start=2)
+            ]
+        for table, values in rows.items():
+            self.warehouse.insert(f"raw.{table}", values)
+
+    def shown(self, row: Row) -> Row:
+        """A row as the raw view shows it: where amounts are numbers, there is none for what is no number."""
+        return tuple(None if self.is_typed and cell == "free" else cell for cell in row)
+
+    def judged_order(self, row: Row, load: int) -> tuple[tuple[Any, ...], str | None]:
+        """An order's values and its reason for rejection."""
+        order, customer, text = row
+        time = None if text in (None, "someday") else datetime.fromisoformat(str(text))
+        reason = None
+        if order is None:
+            reason = "order_id is missing"
+        elif time is None:
+            reason = "ordered_at is not a time" if text else "ordered_at is missing"
+        elif time > loaded_at(load):
+            reason = "ordered_at is later than the load"
+        return (order, customer, time), reason
+
+    def judged_line(self, row: Row, accepted: set[str]) -> tuple[tuple[Any, ...], str | None]:
+        """The same of a line."""
+        order, product, quantity, text = row
+        net_sales = NET_SALES[str(text)][self.is_typed]
+        reason = None
+        if order is None:
+            reason = "order_id is missing"
+        elif net_sales is None:
+            reason = "net_sales is missing" if self.is_typed else "net_sales is not an amount"
+        elif quantity == "-1":
+            reason = "quantity and net_sales have opposite signs"
+        elif order not in accepted:
+            reason = "order_id is not in orders, or its order is in quarantine"
+        return (order, product, Decimal(str(quantity)), net_sales), reason
+
+    def compare(self) -> None:
+        """Every row that landed is in one that is accepted or rejected: values, reason, where it stands, copies."""
+        delivered = [
+            (table, f"{table}/{name}", number, row, file.load)
+            for (table, name), file in self.files.items()
+            for number, row in enumerate(file.rows, start=2)
+        ]
+        orders = [
+            (*self.judged_order(row, load), file, number)
+            for table, file, number, row, load in delivered
+            if table == "orders"
+        ]
+        accepted = {str(values[0]) for values, reason, *_ in orders if reason is None}
+        lines = [
+            (*self.judged_line(row, accepted), file, number)
+            for table, file, number, row, _ in delivered
+            if table == "order_lines"
+        ]
+        for table, columns, judged in (
+            ("orders", "order_id, customer_id, ordered_at", orders),
+            ("order_lines", "order_id, product_id, quantity, net_sales", lines),
+        ):
+            found = self.warehouse.connection.execute(
+                f"select {columns}, reject_reason, _source_file, _row_number, copies"
+                f" from staging.base_contract__{table}"
+            ).fetchall()
+            assert Counter(found) == Counter(folded(judged))
+            assert sum(row[-1] for row in found) == len(judged)
+
+
+def folded(judged: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Rows that are accepted and equal are one; each is values, reason, file and number."""
+    copies: dict[tuple[Any, ...], list[tuple[str, int]]] = {}
+    for values, reason, file, number in judged:
+        alone = (file, number) if reason else None
+        copies.setdefault((values, reason, alone), []).append((file, number))
+    return [
+        (*values, reason, min(file for file, _ in places), min(number for _, number in places), len(places))
+        for (values, reason, _), places in copies.items()
+    ]
+
+
+def test_any_sequence_of_the_contracts_files_gives_what_one_build_gives(contract_home: Home, tmp_path: Path) -> None:
+    """Late, corrected, repeated, moved, withdrawn files; lines before their orders; amounts as text and typed."""
+    Deliveries.steps = compiled_steps(contract_home, FOLDED, tmp_path / "data")
+    Deliveries.prepared = RAW_CONTRACT
+    run_any_sequence(Deliveries)
