@@ -82,8 +82,8 @@ manifest: setup ## parses the dbt project, where it has changed
 lint: setup manifest ## style, SQL style, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	CUSTOMER360_WAREHOUSE=:memory: $(BIN)/sqlfluff lint --processes 1 dbt_project
-	for config in dbt_project/*.sqlfluff; do CUSTOMER360_WAREHOUSE=:memory: $(BIN)/sqlfluff lint --processes 1 --config $$config \
+	CUSTOMER360_WAREHOUSE=:memory: $(BIN)/sqlfluff lint --processes 2 dbt_project
+	for config in dbt_project/*.sqlfluff; do CUSTOMER360_WAREHOUSE=:memory: $(BIN)/sqlfluff lint --processes 2 --config $$config \
 		dbt_project/models/staging/$$(basename $$config .sqlfluff) || exit 1; done
 	$(BIN)/mypy
 

@@ -194,7 +194,7 @@ class Purchases:
 
 
 def _places(names: "pd.Series[str]", ids: "pd.Index[str]") -> Codes:
-    """Places of names among identities, -1 of what is none of them; few names repeat often, so each is looked up once."""
+    """Places of names among identities, -1 of what is none of them. Names repeat, so each is looked up once."""
     codes, distinct = pd.factorize(names.astype(str))
     return np.append(ids.get_indexer(pd.Index(distinct)), -1)[codes].astype(np.int64)
 

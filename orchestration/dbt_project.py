@@ -60,7 +60,7 @@ def thresholds(settings: Settings | None = None) -> dict[str, Any]:
 
 
 def dbt_vars(settings: Settings, source: Source) -> str:
-    """The variables of every dbt call. They change with the settings and macros alone, so dbt parses what has changed only.
+    """The variables of every dbt call. Settings and macros alone change them, else dbt parses what has changed only.
 
     Raises:
         SettingsError: Windows that contradict each other.

@@ -5,7 +5,7 @@ Run by `make bench` with small sizes, or as `python -m tests.benchmarks.growth 1
 but one, then that day's rows in addition. The exponent is the slope of least squares between the logarithms of order
 lines and of seconds; seconds of processors are shown too, as other work on the machine disturbs them less. The
 costliest models are shown beside their floor, the time in which plain DuckDB reads and sums up the hashes of all rows
-that they read.
+that they read; the costliest steps of the refresh tell what is not dbt's.
 """
 
 import json
@@ -37,11 +37,12 @@ COSTLIEST = 3
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What one refresh took: by the clock, of processors, and at most of memory; and each model by the clock."""
+    """What one refresh took: by the clock, of processors, and at most of memory; each model and step by the clock."""
 
     measured: Measured
     cpu_seconds: float
     models: dict[str, float]
+    steps: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def refresh(home: Home) -> Refreshed:
     before = _cpu_seconds()
     command = [sys.executable, "-m", "orchestration", "refresh"]
     measured = measure(command, home.environment())
-    return Refreshed(measured, _cpu_seconds() - before, model_seconds(home))
+    return Refreshed(measured, _cpu_seconds() - before, model_seconds(home), step_seconds(home))
 
 
 def _cpu_seconds() -> float:
@@ -84,6 +85,14 @@ def model_seconds(home: Home) -> dict[str, float]:
     return seconds
 
 
+def step_seconds(home: Home) -> dict[str, float]:
+    """Seconds by the clock of each step of the newest run, one after the other."""
+    with DagsterInstance.from_config(str(home.settings.dagster_home)) as instance:
+        (run,) = instance.get_runs(limit=1)
+        steps = instance.get_run_step_stats(run.run_id)
+    return {step.step_key: step.end_time - step.start_time for step in steps if step.end_time and step.start_time}
+
+
 def floor(home: Home, table: str) -> float:
     """Seconds that plain DuckDB takes to read every row that a model reads, and to sum up their hashes."""
     nodes = {**home.manifest["nodes"], **home.manifest["sources"]}
@@ -101,9 +110,9 @@ def _is_model_of(node: dict[str, object], table: str) -> bool:
     return node["resource_type"] == "model" and relation_name(node) == table
 
 
-def costliest(models: dict[str, float]) -> list[str]:
-    """The models that took longest."""
-    return sorted(models, key=lambda table: -models[table])[:COSTLIEST]
+def costliest(seconds: dict[str, float]) -> list[str]:
+    """The models or steps that took longest."""
+    return sorted(seconds, key=lambda name: -seconds[name])[:COSTLIEST]
 
 
 def grow(times: int, folder: Path) -> Grown:
@@ -141,6 +150,11 @@ def main(sizes: tuple[int, ...]) -> None:
             for table, seconds in one.floors.items()
         ]
         show("the costliest models, seconds", ("model", "everything", "a day more", "floor"), rows)
+        steps = [
+            (step, f"{one.full.steps.get(step, 0):.1f}", f"{one.day.steps.get(step, 0):.1f}")
+            for step in dict.fromkeys([*costliest(one.full.steps), *costliest(one.day.steps)])
+        ]
+        show("the costliest steps, seconds", ("step", "everything", "a day more"), steps)
     first, lines = grown[sizes[0]], [one.lines for one in grown.values()]
     results: dict[str, dict[str, float]] = {
         "day_to_full": {str(times): one.day.cpu_seconds / one.full.cpu_seconds for times, one in grown.items()},

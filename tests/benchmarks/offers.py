@@ -100,8 +100,9 @@ def their_rules(path: str, _: str) -> None:
         ).fetchall()[0]
         # Rare items are left out before: FP-growth would do it, more slowly.
         items = connection.execute(
-            "select dense_rank() over (order by basket_number) - 1 as basket, items.item_number - min(items.item_number)"
-            " over () as item from features.basket_items inner join features.frequent_items as items using (item_key)"
+            "select dense_rank() over (order by basket_number) - 1 as basket,"
+            " items.item_number - min(items.item_number) over () as item"
+            " from features.basket_items inner join features.frequent_items as items using (item_key)"
             " where window_number > 0"
         ).df()
     ones = sp.csr_matrix(

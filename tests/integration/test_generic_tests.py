@@ -19,6 +19,7 @@ NO_ROWS = "select 1 as id, 7 as value, date '2018-01-01' as day, true as is_bad 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "filled": {"required": ["id"]},
     "unique_combination": {"columns": ["id", "value"]},
+    "unique": {"column_name": "value"},
     "is_true": {"expression": "value >= 0 and id > 0"},
     "is_true_for_some": {"condition": "value = 7"},
     "share_at_most": {"condition": "is_bad", "max_share": 0.02},
@@ -88,6 +89,9 @@ CASES = [
     Case("combinations_differ", "unique_combination", "pass", rows("(1, 'a'), (1, 'b'), (2, 'a')")),
     Case("a_combination_repeats", "unique_combination", "fail", rows("(1, 'a'), (2, 'a'), (1, 'a')")),
     Case("a_combination_with_a_null_repeats", "unique_combination", "fail", rows("(1, null), (1, null)")),
+    Case("values_differ", "unique", "pass", rows("(1, 'a'), (1, 'b')")),
+    Case("nulls_are_no_values", "unique", "pass", rows("(1, 'a'), (2, null), (3, null)")),
+    Case("a_value_repeats", "unique", "fail", rows("(1, 'a'), (2, 'b'), (3, 'a')")),
     Case("true_for_every_row", "is_true", "pass", rows("(1, 5), (2, 0)")),
     Case("undecided_is_not_broken", "is_true", "pass", rows("(1, 5), (2, null)")),
     Case("broken_by_one_row", "is_true", "fail", rows("(1, 5), (2, -1)")),
