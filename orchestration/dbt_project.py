@@ -71,9 +71,10 @@ def dbt_vars(settings: Settings, source: Source) -> str:
 
 
 def _macros_hash() -> str:
-    """A hash over the macros, by which the SQL tells whether what it has kept was built by the same ones."""
+    """A hash over the macros and over what shows raw files: SQL tells by it whether what it has kept was built so."""
     digest = hashlib.sha256()
-    for path in sorted((DBT_PROJECT_DIR / "macros").glob("*.sql")):
+    shows_files = [Path(__file__).with_name(f"{name}.py") for name in ("landing", "file_format")]
+    for path in [*sorted((DBT_PROJECT_DIR / "macros").glob("*.sql")), *shows_files]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 

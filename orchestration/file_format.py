@@ -182,7 +182,8 @@ def _to_characters() -> str:
 def nulled(expression: str, file_format: FileFormat) -> str:
     """Clean text, with the spellings of no value as NULL."""
     spellings = ", ".join(literal(spelling) for spelling in dict.fromkeys(("", *file_format.nulls)))
-    return f"case when {expression} in ({spellings}) then null else {expression} end"
+    # A plain `in` becomes a join for each column, also of those that a query leaves out.
+    return f"case when list_contains([{spellings}], {expression}) then null else {expression} end"
 
 
 def shown(column: RawColumn, expression: str, file_format: FileFormat, time_zone: str) -> str:

@@ -488,7 +488,7 @@ def raw_view_sql(table: RawTable, entries: list[LedgerEntry], raw_dir: Path) -> 
         parts = [f"select * exclude (file_row_number), {_audit(entry)}{_read(entry, raw_dir)}" for entry in entries]
     elif entries:
         types = _common_types(table, entries)
-        parts = [_canonical_sql(table, entry, types, raw_dir) for entry in entries]
+        parts = [_canonical_sql(table, alike, types, raw_dir) for alike in _written_alike(entries)]
     else:
         columns = ", ".join(f"null::varchar as {quote_identifier(column.name)}" for column in table.columns)
         audit = "null::varchar as _source_file, null::bigint as _row_number, null::varchar as _load_id"
@@ -553,31 +553,45 @@ def _plain_type(column: RawColumn, found_type: str) -> str:
     return kind
 
 
-def _canonical_sql(table: RawTable, entry: LedgerEntry, types: dict[str, str | None], raw_dir: Path) -> str:
-    """The rows of a file with every declared column: read, cleaned, NULL where no value is meant, in ISO spelling."""
-    names, file_format = _names(entry), FileFormat(**entry.format)
+def _canonical_sql(table: RawTable, entries: Sequence[LedgerEntry], types: dict[str, str | None], raw_dir: Path) -> str:
+    """The rows of files written alike, with every declared column: read, cleaned, NULL where no value is meant, in ISO.
+
+    What is done to text stands once for all of them: the engine takes longer to plan it than to read a day's file.
+    """
+    names, file_format, zone = _names(entries[0]), FileFormat(**entries[0].format), entries[0].time_zone or "UTC"
     read, cleaned, valued, canonical = [], [], [], []
     for column in table.columns:
         target = quote_identifier(column.name)
         if column.name not in names:
             canonical.append(f"null::{types[column.name] or 'varchar'} as {target}")
             continue
-        found_type = entry.columns[names[column.name]]
+        found_type = entries[0].columns[names[column.name]]
         if found_type == "VARCHAR":
             read.append(f"{quote_identifier(names[column.name])} as {target}")
             cleaned.append(f"{clean(target)} as {target}")
             valued.append(f"{nulled(target, file_format)} as {target}")
-            canonical.append(f"{shown(column, target, file_format, entry.time_zone or 'UTC')} as {target}")
+            canonical.append(f"{shown(column, target, file_format, zone)} as {target}")
         else:
-            value = typed(column, names[column.name], found_type, file_format, entry.time_zone or "UTC")
+            value = typed(column, names[column.name], found_type, file_format, zone)
             read.append(f"({value})::{types[column.name] or 'varchar'} as {target}")
             cleaned.append(target)
             valued.append(target)
             canonical.append(target)
-    inner = f"select {', '.join([*read, _audit(entry)])}{_read(entry, raw_dir)}"
+    inner = " union all ".join(
+        f"select {', '.join([*read, _audit(entry)])}{_read(entry, raw_dir)}" for entry in entries
+    )
     for columns in (cleaned, valued, canonical):
         inner = f"select {', '.join([*columns, *AUDIT_COLUMNS])} from ({inner})"
     return inner
+
+
+def _written_alike(entries: Sequence[LedgerEntry]) -> list[list[LedgerEntry]]:
+    """The entries in groups whose columns, format and time zone are the same."""
+    groups: dict[str, list[LedgerEntry]] = {}
+    for entry in entries:
+        how = json.dumps([list(entry.columns.items()), entry.format, entry.time_zone], sort_keys=True)
+        groups.setdefault(how, []).append(entry)
+    return list(groups.values())
 
 
 def rejects_view_sql(ledger: dict[str, list[LedgerEntry]], raw_dir: Path) -> str:
