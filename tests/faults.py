@@ -22,6 +22,7 @@ from tests.pipeline import Home
 
 Refresh = subprocess.Popen[str]
 REFRESH = ("-m", "orchestration", "refresh")
+HANGS_AFTER_SECONDS = 3600  # one that waits for ever, say for what a killed one holds; else it ends whenever it does
 
 # Python runs this at its start where it is found: in dbt it ends everything once a statement has run, uncommitted.
 KILL_AFTER_STATEMENT = """
@@ -113,7 +114,7 @@ def runs(home: Home) -> set[Path]:
 def wait_for(home: Home, step: str, before: set[Path], refresh: Refresh, event: str = "STEP_SUCCESS") -> None:
     """Returns once the new run has finished a step, or begun it; its event log says so."""
     query = "select count(*) from event_logs where dagster_event_type = ? and step_key = ?"
-    deadline = time.monotonic() + 600  # a refresh that waits for ever, say for what a killed one holds
+    deadline = time.monotonic() + HANGS_AFTER_SECONDS
     while refresh.poll() is None and time.monotonic() < deadline:
         for log in runs(home) - before:
             try:
@@ -167,7 +168,11 @@ def killed(home: Home, moment: Moment, folder: Path, **environment: str) -> None
             time.sleep(moment)
         kill(refresh)
         return
-    output, _ = refresh.communicate(timeout=600)
+    try:
+        output, _ = refresh.communicate(timeout=HANGS_AFTER_SECONDS)
+    except subprocess.TimeoutExpired:
+        output = kill(refresh)
+        raise AssertionError(f"the refresh hung before {moment}:\n{output}") from None
     assert refresh.returncode == -signal.SIGKILL, f"it never came to {moment}:\n{output}"
 
 
