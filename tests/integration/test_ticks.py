@@ -71,7 +71,12 @@ class Daemon:
             time.sleep(0.2)
 
     def alerts(self) -> list[str]:
-        """The sensors' turn; all that was told so far."""
+        """The sensors' turn, as if their intervals were over; all that was told so far."""
+        for state in self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+            data = state.instigator_data
+            if data is not None:
+                woken = data._replace(last_tick_start_timestamp=0.0, last_tick_timestamp=0.0)  # type: ignore[call-arg]
+                self.instance.update_instigator_state(state.with_data(woken))
         for found in execute_sensor_iteration(self.context, logger, None, None):
             assert found is None, found
         return self.told.read_text().splitlines() if self.told.exists() else []
@@ -144,16 +149,6 @@ def test_ticks_that_were_missed_fired_twice_or_met_a_run_by_hand(daemon: Daemon)
     for _ in range(2):
         (alert,) = daemon.alerts()
         assert "transactions.parquet is missing" in alert and published.version in alert
-        wake_sensors(daemon)
-
-
-def wake_sensors(daemon: Daemon) -> None:
-    """As if their intervals were over."""
-    for state in daemon.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
-        data = state.instigator_data
-        assert data is not None
-        woken = data._replace(last_tick_start_timestamp=0.0, last_tick_timestamp=0.0)  # type: ignore[call-arg]
-        daemon.instance.update_instigator_state(state.with_data(woken))
 
 
 def test_ticks_of_a_clock_that_was_a_year_ahead_do_not_stop_the_schedule(daemon: Daemon) -> None:
