@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -223,13 +224,13 @@ class Builds(RuleBasedStateMachine):
         """A build, as often as a sale."""
         self.build()
 
+    @abstractmethod
     def deliver(self) -> None:
         """Shows what is in force to the warehouse."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compare(self) -> None:
         """Compares the tables with a plain model."""
-        raise NotImplementedError
 
 
 def run_any_sequence(machine: type[Builds]) -> None:
