@@ -21,6 +21,7 @@ STARTED_BY_COMMAND: Mapping[str, str] = {"customer360/started_by": "command"}
 
 # A run takes the lock soon after it has begun.
 GONE_AFTER_SECONDS = 300
+ENDS_WITHIN_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,31 @@ def describe_promises(keys: Iterable[AssetKey]) -> str:
     return f"the run promised {names} and did not materialize them. Look at their steps, then refresh again"
 
 
-def _end_killed_runs(instance: DagsterInstance) -> None:
-    """A killed run could not say that it has ended: it would count as running, and keep its pool's slot, for ever."""
-    for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
+def _is_ending(instance: DagsterInstance, run_id: str, now: datetime) -> bool:
+    """Whether a run has just done all it promised: it lets go of the lock a moment before it says that it has ended."""
+    if broken_promises(instance, run_id) or any(step.end_time is None for step in instance.get_run_step_stats(run_id)):
+        return False
+    newest = instance.get_records_for_run(run_id, limit=1, ascending=False).records
+    return bool(newest) and abs(now.timestamp() - newest[0].timestamp) < ENDS_WITHIN_SECONDS
+
+
+def end_killed_runs(instance: DagsterInstance, now: datetime | None = None) -> int:
+    """A killed run could not say that it has ended: it would count as running, and keep its pool's slot, for ever.
+
+    Args:
+        instance: With the runs; whoever calls this holds the lock, so that no run that is alive does.
+        now: Aware; the clock's by default.
+
+    Returns:
+        How many have been ended.
+    """
+    now = now or datetime.now(UTC)
+    runs = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
+    killed = [run for run in runs if not _is_ending(instance, run.run_id, now)]
+    for run in killed:
         instance.report_run_failed(run, "The process of the run is gone.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return len(killed)
 
 
 def end_gone_runs(instance: DagsterInstance, settings: Settings, now: datetime | None = None) -> int:
@@ -95,16 +116,16 @@ def end_gone_runs(instance: DagsterInstance, settings: Settings, now: datetime |
     Returns:
         How many; none while a refresh runs.
     """
-    at = (now or datetime.now(UTC)).timestamp()
+    now = now or datetime.now(UTC)
+    at = now.timestamp()
     begun = [record.start_time for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED]))]
     if not begun or any(start is None or abs(at - start) < GONE_AFTER_SECONDS for start in begun):
         return 0
     try:
         with exclusive_lock(settings.warehouse_path.with_suffix(".lock"), 0):
-            _end_killed_runs(instance)
+            return end_killed_runs(instance, now)
     except WarehouseError:
         return 0
-    return len(begun)
 
 
 def run_daily_refresh(
@@ -127,7 +148,7 @@ def run_daily_refresh(
     with DagsterInstance.get() as instance:
         # Who gets the lock knows that nobody else is running.
         with exclusive_lock(settings.warehouse_path.with_suffix(".lock"), settings.lock_timeout_seconds):
-            _end_killed_runs(instance)
+            end_killed_runs(instance)
         result = job.execute_in_process(
             partition_key=as_of_date.isoformat(),
             instance=instance,

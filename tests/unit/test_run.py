@@ -1,0 +1,66 @@
+"""What becomes of a run that does not say that it has ended."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from dagster import (
+    AssetExecutionContext,
+    ConfigurableResource,
+    DagsterEventType,
+    DagsterInstance,
+    InitResourceContext,
+    asset,
+    materialize,
+)
+
+from orchestration.run import ENDS_WITHIN_SECONDS, end_killed_runs
+
+
+class Lock(ConfigurableResource["Lock"]):
+    """Let go of when the steps of a run are over: then a refresh that waited looks at the runs."""
+
+    seconds_later: float = 0
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator["Lock"]:
+        yield self
+        assert context.instance is not None
+        later = datetime.now(UTC) + timedelta(seconds=self.seconds_later)
+        ended.append(end_killed_runs(context.instance, later))
+
+
+ended: list[int] = []
+
+
+@asset
+def kept(lock: Lock) -> None:
+    """An asset that a run promises."""
+
+
+@asset
+def under_way(context: AssetExecutionContext, lock: Lock) -> None:
+    """In the middle of its step another refresh takes the lock: the run's process must be gone."""
+    ended.append(end_killed_runs(context.instance))
+
+
+@pytest.mark.parametrize(
+    ("asset_def", "lock", "expected"),
+    [
+        (kept, Lock(), [0]),
+        (kept, Lock(seconds_later=2 * ENDS_WITHIN_SECONDS), [1]),
+        (under_way, Lock(), [1, 0]),
+    ],
+    ids=["about to say that it has ended", "killed before it said so", "killed within a step"],
+)
+def test_a_run_that_is_about_to_end_is_left_alone(
+    asset_def: object, lock: Lock, expected: list[int], tmp_path: Path
+) -> None:
+    ended.clear()
+    with DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run_id = materialize([asset_def], instance=instance, resources={"lock": lock}).run_id  # type: ignore[list-item]
+        failures = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
+    assert ended == expected
+    assert len(list(failures)) == sum(expected)
