@@ -67,6 +67,8 @@ class LedgerEntry:
         columns: Name and type of each column, where values may be text.
         format: How the file is written, where that is not the default.
         time_zone: The business's, of times that name none, where values may be text.
+        later_from: ISO 8601, UTC: the first order that is later than the load, if one is. From then on the file lands
+            anew where it is still delivered: if a clock was behind, what it sent to quarantine comes out of it.
     """
 
     table: str
@@ -85,6 +87,7 @@ class LedgerEntry:
     columns: dict[str, str] = field(default_factory=dict)
     format: dict[str, Any] = field(default_factory=dict)
     time_zone: str | None = None
+    later_from: str | None = None
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -323,12 +326,16 @@ def _land_file(
     is_known = current is not None and all(
         getattr(current, name) == getattr(entry, name) for name in ("sha256", "format", "time_zone")
     )
+    if current is not None and current.later_from is not None:
+        is_known = is_known and datetime.fromisoformat(current.later_from) > loaded_at
     if file.is_csv:
         if is_known and current is not None and not _damage(current, raw_dir):
             return current, False
         entry = _convert(table, file, file_format, entry, raw_dir)
         if is_known and current is not None:  # it was mended, and may not be the same to the byte
-            mended = replace(entry, load_id=current.load_id, loaded_at=current.loaded_at)
+            mended = replace(
+                entry, load_id=current.load_id, loaded_at=current.loaded_at, later_from=current.later_from
+            )
             return mended, mended != current
         return entry, True
     if is_known and current is not None:
@@ -421,7 +428,7 @@ def land(source: Source, input_dir: Path, raw_dir: Path, now: datetime | None = 
                 current = known[table.name].get(file.name)
                 entry, is_new = _land_file(source, table, file, formats[table.name], raw_dir, loaded_at, current)
                 if is_new:
-                    entries.append(entry)
+                    entries.append(replace(entry, later_from=_later_from(table, entry, raw_dir)))
                 landed.append(
                     LoadReport(
                         *(table.name, entry.source_file, entry.rows, entry.bytes, entry.rejects),
@@ -439,6 +446,26 @@ def land(source: Source, input_dir: Path, raw_dir: Path, now: datetime | None = 
             " Free some space or mend the folder, then refresh again"
         ) from error
     return reports
+
+
+def _later_from(table: RawTable, entry: LedgerEntry, raw_dir: Path) -> str | None:
+    """The first time of an event that is later than the load, as the ledger has it; None where there is none."""
+    if table.event_at is None:
+        return None
+    event_at = quote_identifier(table.event_at)
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("create schema raw")
+        connection.execute(raw_view_sql(table, [entry], raw_dir))
+        types = {name: str(dtype) for name, dtype, *_ in connection.execute(f"describe {table.view}").fetchall()}
+        if table.event_at not in types:  # gate 1 says so
+            return None
+        if not types[table.event_at].startswith("TIMESTAMP"):
+            event_at = f"try_cast({event_at}::varchar as timestamp)"
+        ((first,),) = connection.execute(
+            f"select min({event_at}::timestamp) from {table.view}"
+            f" where {event_at} > _loaded_at and isfinite({event_at})"
+        ).fetchall()
+    return None if first is None else first.replace(tzinfo=UTC).isoformat()
 
 
 def _check_rows(table: RawTable, files: Sequence[InputFile], reports: Sequence[LoadReport]) -> None:

@@ -412,6 +412,27 @@ def test_another_format_lands_the_same_file_anew(inbox: Path, raw: Path) -> None
     assert in_force(raw, "select ordered_at from raw.orders") == [("2018-01-02 00:00:00",)]
 
 
+@pytest.mark.parametrize("name", ["orders/today.csv", "orders/today.parquet"])
+def test_orders_later_than_the_load_land_again_once_their_time_has_come(inbox: Path, raw: Path, name: str) -> None:
+    """A clock that was behind has sent them to quarantine: when it is right again they come out of it, once."""
+    query = (
+        "select order_id, try_cast(ordered_at as timestamp) > _loaded_at from raw.orders"
+        f" where _source_file = '{name}' order by order_id"
+    )
+    text = f"order_id,ordered_at\n1,{NOW + timedelta(hours=1):%F %T}Z\n2,2999-01-01 00:00:00\n3,no time\n4,\n"
+    put(inbox, {"orders/today.csv": text, "orders/before.csv": PLAIN})
+    if name.endswith(".parquet"):
+        csv = inbox / "orders" / "today.csv"
+        put_parquet(inbox / name, f"from read_csv('{csv}', all_varchar = true)")
+        csv.unlink()
+    others = [("2", True), ("3", None), ("4", None)]
+    assert landed(inbox, raw, query) == landed(inbox, raw, query) == [("1", True), *others]
+    for day, expected in ((1, True), (2, False)):
+        reports = land(SOURCE, inbox, raw, NOW + timedelta(days=day))
+        assert [report.source_file for report in reports if report.is_new] == [name] * expected
+        assert in_force(raw, query) == [("1", False), *others]
+
+
 def test_a_damaged_conversion_is_mended_from_the_same_file(inbox: Path, raw: Path) -> None:
     put(inbox, {"orders.csv": PLAIN + b"3\n"})
     before = landed(inbox, raw)
