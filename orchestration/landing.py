@@ -333,9 +333,7 @@ def _land_file(
             return current, False
         entry = _convert(table, file, file_format, entry, raw_dir)
         if is_known and current is not None:  # it was mended, and may not be the same to the byte
-            mended = replace(
-                entry, load_id=current.load_id, loaded_at=current.loaded_at, later_from=current.later_from
-            )
+            mended = replace(entry, load_id=current.load_id, loaded_at=current.loaded_at, later_from=current.later_from)
             return mended, mended != current
         return entry, True
     if is_known and current is not None:
