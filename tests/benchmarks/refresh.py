@@ -32,10 +32,17 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds and the most memory that a process and its children held at one time."""
+    """What a process and its children took.
+
+    Attributes:
+        seconds: By the clock.
+        peak_bytes: The most memory that they held at one time.
+        cpu_seconds: Seconds of processors that they had taken by an instant (seconds since 1970), one after the other.
+    """
 
     seconds: float
     peak_bytes: int
+    cpu_seconds: tuple[tuple[float, float], ...] = ()
 
 
 def measure(command: list[str], environment: dict[str, str]) -> Measured:
@@ -44,26 +51,31 @@ def measure(command: list[str], environment: dict[str, str]) -> Measured:
     Raises:
         RuntimeError: It failed.
     """
-    started, peak = time.perf_counter(), 0
+    started, peak, cpu_seconds = time.perf_counter(), 0, [(time.time(), 0.0)]
     with tempfile.TemporaryFile("w+") as output:
         process = psutil.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=output, text=True)
         while process.poll() is None:
-            peak = max(peak, _resident(process))
+            resident, taken = _resources(process)
+            peak = max(peak, resident)
+            # Of a child that has just ended its parent may not know yet.
+            cpu_seconds.append((time.time(), max(taken, cpu_seconds[-1][1])))
             time.sleep(0.05)
         if process.returncode != 0:
             output.seek(0)
             raise RuntimeError(f"{command} failed:\n{output.read()[-3000:]}")
-    return Measured(time.perf_counter() - started, peak)
+    return Measured(time.perf_counter() - started, peak, tuple(cpu_seconds))
 
 
-def _resident(process: psutil.Process) -> int:
-    total = 0
+def _resources(process: psutil.Process) -> tuple[int, float]:
+    """Bytes that a process and its children hold, and seconds of processors that they and ended children took."""
+    resident, cpu_seconds = 0, 0.0
     for member in [process, *_children(process)]:
         try:
-            total += member.memory_info().rss
+            resident += member.memory_info().rss
+            cpu_seconds += sum(member.cpu_times()[:4])
         except psutil.Error:
             continue
-    return total
+    return resident, cpu_seconds
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
