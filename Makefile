@@ -28,11 +28,11 @@ source: setup ## lays out a source of your own from a worked example (NAME=)
 	@$(RUN) source "$(NAME)"
 
 test: setup manifest ## all tests, file by file on all cores
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 exhaust: setup manifest ## what the tests only sample: kills at every boundary of a refresh, and what takes minutes
 	EXHAUSTIVE=1 $(BIN)/python -m pytest tests/integration/test_refresh_under_faults.py
-	EXHAUSTIVE=1 $(BIN)/python -m pytest -m exhaustive --numprocesses auto --dist loadfile
+	EXHAUSTIVE=1 $(BIN)/python -m pytest -m exhaustive --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 dev: setup ## the Dagster UI with schedule and daemon, on loopback
 	@$(RUN) dev

@@ -111,7 +111,7 @@ def _build(
         raise Failure(
             description="\n".join(broken)
             or f"dbt could not build the tables: {_last_line(invocation.get_error())}."
-            f" The log is in {run_folder(settings)}",
+            f" What dbt did is in {run_folder(settings)}",
             allow_retries=False,
         )
 

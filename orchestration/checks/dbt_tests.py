@@ -105,12 +105,12 @@ def test_results(
         passed = outcome["status"] in STATUS_PASSED
         message = None
         if not passed:
-            # What an engine says of an error may quote a value, so it stays in dbt's log.
+            # What an engine says of an error may quote a value, so it stays in dbt's results.
             found = outcome.get("message") if outcome["status"] in STATUS_DECIDED else "it could not be decided"
             keys = _failing_keys(connection, outcome.get("compiled_code"), test.key)
             message = (
-                f"{found}{keys}. The query is in {run_results_path.parent / 'compiled'} under its name, the log in"
-                f" {run_results_path.parent / 'dbt.log'}; {test.remedy}"
+                f"{found}{keys}. The query is in {run_results_path.parent / 'compiled'} under its name, what came of it"
+                f" in {run_results_path}; {test.remedy}"
             )
         for table in test.tables:
             content = contents.get(table)

@@ -119,7 +119,7 @@ def dbt_run(home: Home, target: Path, kept: Sequence[str]) -> None:
         [
             *(dbt_executable(), "run", "--select", *(f"+{name}" for name in kept)),
             *("--vars", dbt_vars(home.settings, home.source), "--threads", "1"),
-            *("--target-path", str(target), "--log-path", str(target)),
+            *("--target-path", str(target), "--log-path", str(target), "--log-level-file", "debug"),
         ],
         cwd=DBT_PROJECT_DIR,
         env={**os.environ, **home.settings.dbt_environment()},
