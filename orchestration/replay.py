@@ -7,6 +7,7 @@ like, gates that fail included.
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -143,7 +144,8 @@ class ReplayedDay:
 def replay(settings: Settings, source: Source, days: list[date], say: Callable[[str], None]) -> Iterator[ReplayedDay]:
     """Refreshes day after day, each with the files of that day; a day that fails leaves the next one to come.
 
-    What was published already is not done again, so that a replay that was stopped goes on.
+    What was published already is not done again, so that a replay that was stopped goes on. What dbt prints is in a
+    log beside the folder of the day's files.
 
     Args:
         settings: Of a folder that has not seen later days.
@@ -172,7 +174,9 @@ def replay(settings: Settings, source: Source, days: list[date], say: Callable[[
     for number, day in enumerate(due, start=1):
         began = perf_counter()
         cut_files(source, files, day, folder)
-        outcome = run_daily_refresh(day, settings, log_level="CRITICAL", definitions=definitions)
+        # dbt tells some 200 lines a day, among which those of the replay would be lost.
+        with folder.with_suffix(".log").open("a", encoding="utf-8") as log, redirect_stdout(log):
+            outcome = run_daily_refresh(day, settings, log_level="CRITICAL", definitions=definitions)
         current = store.current()
         version = current.version if current is not None and not outcome.failures else None
         done = ReplayedDay(day, perf_counter() - began, version, outcome.failures)

@@ -165,7 +165,7 @@ def test_killed_anywhere_readers_have_one_version_and_a_plain_rerun_gives_the_un
     generator = random.Random(20240601)
     instants = sorted(generator.uniform(0, rivalry.seconds) for _ in range(5 if EXHAUSTIVE else 1))
     kept = kept_models(home)
-    moments: list[Moment] = [*instants, Statement(kept[1], BUILDING[1]), Call("create_model_version"), "marts_gate"]
+    moments: list[Moment] = [*instants, Statement(kept[1], BUILDING[1]), Call("create_model_version"), "landing_gate"]
     if EXHAUSTIVE:
         steps = [step for step in rivalry.steps if not any(model in step for model in SKIPPED)]
         calls = [Call(name) for name in REGISTERING if name != "set_registered_model_alias"]
