@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import pairwise
 
 import duckdb
 import pandas as pd
@@ -10,11 +11,13 @@ import pandas as pd
 from orchestration.checks.expectations import SHOWN_KEYS, Rule, Suite
 from orchestration.checks.records import CheckResult
 from orchestration.content_hash import quote_identifier
-from orchestration.landing import AUDIT_COLUMNS
+from orchestration.landing import AUDIT_COLUMNS, business_days
 from orchestration.settings import Settings
 from orchestration.sources import RawTable, Source, type_family
 
 GATE = "landing"
+DAYS_LOOKED_AT = 10
+NEVER_DAYS = 10**6
 
 
 @dataclass(frozen=True)
@@ -124,18 +127,10 @@ def _days_without_orders(
     """
     if table.event_at is None or not (table.takes_text or type_family(found.get(table.event_at, "")) == "time"):
         return 0
-    local = (
-        f"(try_cast({quote_identifier(table.event_at)} as timestamp)"
-        f" at time zone 'UTC' at time zone '{source.time_zone}')::date"
-    )
-    row = connection.execute(
-        f"with days as (select distinct {local} as day from {table.view}"
-        " where day < $as_of order by day desc limit 10)"
-        " select max(coalesce(lead_day, $as_of::date) - day)"
-        " from (select day, lead(day) over (order by day) as lead_day from days)",
-        {"as_of": as_of_date},
-    ).fetchone()
-    return 10**6 if row is None or row[0] is None else int(row[0])
+    event_at = f"try_cast({quote_identifier(table.event_at)} as timestamp)"
+    days = [day for day, _ in business_days(connection, table.view, event_at, source.time_zone) if day < as_of_date]
+    newest = [*days[-DAYS_LOOKED_AT:], as_of_date]
+    return max(((later - day).days for day, later in pairwise(newest)), default=NEVER_DAYS)
 
 
 def landing_suites(source: Source, table: RawTable, settings: Settings) -> tuple[Suite, ...]:
