@@ -30,8 +30,13 @@ TELEMETRY_OFF = {
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-# A registry that does not answer is given up on within seconds: the champion scores without it. What is set stays.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+# A registry that does not answer is given up on within seconds: the champion scores without it. Files come without bars
+# of progress between the lines of a log. What is set stays.
+REGISTRY_CLIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 # What may be read instead of a folder, and how its address is spelled.
@@ -527,7 +532,7 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: A value cannot be used; the message names the setting, the value and what is expected.
     """
     os.environ.update(TELEMETRY_OFF)
-    os.environ.update({name: value for name, value in PATIENCE.items() if name not in os.environ})
+    os.environ.update({name: value for name, value in REGISTRY_CLIENT.items() if name not in os.environ})
     try:
         return Settings(**overrides)
     except ValidationError as error:
