@@ -73,6 +73,8 @@ class Watched:
         features: Rows that taught it last, and those of the day; None where features are not compared.
         matured: What became of an earlier day's scores; None where nothing can be told.
         windows: Variables that say what a score foretells: scores of other windows are not comparable.
+        is_drawn_by_version: Whether a score is a class that each version draws anew: what is not of one version is told
+            without a limit.
     """
 
     score: str
@@ -82,6 +84,7 @@ class Watched:
     features: "Callable[[duckdb.DuckDBPyConnection, date, RegisteredModel, Mapping[str, Any]], Pair] | None" = None
     matured: "Callable[[duckdb.DuckDBPyConnection, date, ScoreFiles, Mapping[str, Any]], Outcome | None] | None" = None
     windows: tuple[str, ...] = ()
+    is_drawn_by_version: bool = False
 
 
 @dataclass(frozen=True)
@@ -308,7 +311,7 @@ WATCHED: Mapping[str, Watched] = {
         *("predicted_clv", ("customer_id",), "spearman", "hold_out", _value_features, _spent),
         windows=("value_window_days",),
     ),
-    "segments": Watched("segment_id", ("customer_id",), features=_segment_features),
+    "segments": Watched("segment_id", ("customer_id",), features=_segment_features, is_drawn_by_version=True),
 }
 
 
@@ -347,7 +350,7 @@ def _rows(
         yield WINDOW, window, float(variables[window]), None, None, None, "ok", None, None
     drift = Limits(settings.warn_drift, settings.block_drift)
     yield from _feature_drifts(connection, watched, day, scorer, files, drift, variables)
-    yield from _score_drift(connection, watched, day, files, drift, variables)
+    yield from _score_drift(connection, watched, day, scorer, files, drift, variables)
     held_out = _held_out(connection, watched, day, files, scorer)
     if held_out is not None:
         yield HOLD_OUT, watched.metric, held_out, None, None, None, "ok", None, scorer.as_of_date
@@ -450,6 +453,7 @@ def _score_drift(
     connection: duckdb.DuckDBPyConnection,
     watched: Watched,
     day: date,
+    scorer: RegisteredModel,
     files: ScoreFiles,
     limits: "Limits",
     variables: Mapping[str, Any],
@@ -470,7 +474,9 @@ def _score_drift(
     ).df()
     found = drift(rows["score_before"], rows["score"])
     if found is not None:
-        yield _row(SCORE_DRIFT, watched.score, found, limits, None, len(rows), before)
+        is_of_one_version = scorer.as_of_date <= before
+        limited = limits if is_of_one_version or not watched.is_drawn_by_version else None
+        yield _row(SCORE_DRIFT, watched.score, found, limited, None, len(rows), before)
 
 
 def _held_out(

@@ -1,7 +1,7 @@
 """Monitoring of a day on tables made for it: outcomes against pandas and scikit-learn, drift, limits, and the gate."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -207,6 +207,22 @@ def test_scores_drift_from_those_of_the_day_before(world: World, shift: float, s
     world.write("churn", DAY, scores_of_churn(shift))
     row = world.look("churn")["score_drift", "churn_probability"]
     assert (row["status"], row["compared_with"]) == (status, DAY - timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    "trained_on, status",
+    [(DAY - timedelta(days=1), "block"), (DAY, "ok")],
+    ids=["by one version", "drawn anew since"],
+)
+def test_segments_that_were_drawn_anew_have_not_drifted(world: World, trained_on: date, status: str) -> None:
+    """A segment more, found on purpose and judged by gate 3: of one version the same would block."""
+    before = pd.DataFrame({"customer_id": [f"c{n}" for n in range(CUSTOMERS)], "segment_id": 1})
+    world.write("segments", DAY - timedelta(days=1), before)
+    world.write("segments", DAY, before.assign(segment_id=1 + np.arange(CUSTOMERS) % 2))
+    found = monitor(world.connection, "segments", DAY, replace(SCORER, as_of_date=trained_on), world.settings)
+    (row,) = found[found["kind"] == "score_drift"].to_dict("records")
+    assert row["value"] > world.settings.block_drift
+    assert (row["status"], pd.isna(row["block_limit"])) == (status, status == "ok")
 
 
 def test_scores_of_other_windows_are_not_compared(world: World) -> None:
