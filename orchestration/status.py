@@ -19,6 +19,7 @@ from orchestration.settings import MODELS, Settings
 from orchestration.sources import Source
 
 WIDTH, LABEL = 100, 11
+NAME = max(map(len, MODELS))
 SHOWN_RUNS, SHOWN_FAILURES, LINES_OF_A_FAILURE = 5, 5, 3
 UNDER_WAY = (DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.QUEUED)
 
@@ -126,7 +127,7 @@ def _models(settings: Settings, freshness: Freshness | None) -> Iterator[str]:
     for model in MODELS:
         days = sorted(path.parent.name for path in (settings.models_dir / model).glob("*/record.json"))
         if not days:
-            yield f"{model:<9} nobody scores yet"
+            yield f"{model:<{NAME}} nobody scores yet"
             continue
         try:
             record = registry.record_of(model, date.fromisoformat(days[-1]))
@@ -139,13 +140,13 @@ def _models(settings: Settings, freshness: Freshness | None) -> Iterator[str]:
         age = date.fromisoformat(days[-1]) - date.fromisoformat(record.trained_as_of)
         _, matured, beyond = watched.get(model, (model, None, 0))
         yield (
-            f"{model:<9} version {record.version:<4} trained as of {record.trained_as_of}, {_days(age):<9}"
-            f" {matured or '':<22} {f'{beyond} beyond limits' if beyond else ''}"
+            f"{model:<{NAME}} version {record.version:<2} of {record.trained_as_of}, {_days(age):<8}"
+            f" {matured or '':<21} {f'{beyond} beyond limits' if beyond else ''}"
         )
 
 
 def _named(model: str, text: str) -> str:
-    return f"{model:<9} {shorten(text, WIDTH - LABEL - 10, placeholder=' …')}"
+    return f"{model:<{NAME}} {shorten(text, WIDTH - LABEL - NAME - 1, placeholder=' …')}"
 
 
 WATCHED = """

@@ -45,6 +45,8 @@ HEADLINE_METRICS = (
     "silhouette",
     "stability",
     "coverage_80",
+    "recall_10",
+    "ndcg_10",
 )
 
 
