@@ -118,11 +118,12 @@ def test_a_failed_run_is_told_by_the_sensor_unless_somebody_else_tells_it_or_it_
             assert alert_of(instance, run, home.settings, home.source) is None
 
 
-def test_a_run_that_is_whole_is_not_told(small_home: Home) -> None:
+def test_a_run_that_is_whole_is_not_told(copied_home: Home) -> None:
+    home = copied_home
     with DagsterInstance.ephemeral() as instance:
-        run = landing_of(small_home, instance, {})
+        run = landing_of(home, instance, {})
         assert run.is_success and broken_promises(instance, run.run_id) == []
-        assert alert_of(instance, run, small_home.settings, small_home.source) is None
+        assert alert_of(instance, run, home.settings, home.source) is None
 
 
 def test_a_green_run_that_skipped_what_it_promised_is_told(small_home: Home) -> None:
