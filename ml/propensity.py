@@ -6,8 +6,12 @@ fitted on predictions that are forward in time: each by a model that knew only w
 fold. Specifications are elsewhere.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -195,6 +199,24 @@ class PropensityModel(BaseEstimator):  # type: ignore[misc]
             ValueError: A column is missing or twice, infinite, no number, or the label is not binary.
         """
         spec = self.specification
+        frame, moment, rows, label = self._lesson(frame, as_of)
+        self.blend_ = _Blend(spec, self.threads).fit(rows, label, spec.parameters.seeds)
+        self.notes_ = list(self.blend_.preprocessor.notes_)
+        self.calibration_ = self._calibrate(frame, rows, label, moment)
+        self.as_of_ = None if moment is None else moment.isoformat()
+        self.rows_, self.positives_ = len(label), int(label.sum())
+        self.first_time_ = self.last_time_ = None
+        if spec.time_column is not None:
+            times = days(rows, spec.time_column)
+            self.first_time_, self.last_time_ = str(times.min().date()), str(times.max().date())
+        self.importance_ = self._importance(rows)
+        return self
+
+    def _lesson(
+        self, frame: pd.DataFrame, as_of: Moment | None
+    ) -> tuple[pd.DataFrame, pd.Timestamp | None, pd.DataFrame, Labels]:
+        """The columns that a fit looks at, its moment, the rows that teach then, and their labels."""
+        spec = self.specification
         require_columns(frame, list(spec.identity), spec.name)
         frame = spec.narrowed(frame)
         moment = pd.Timestamp(as_of) if as_of is not None else newest_closing(spec, frame)
@@ -207,17 +229,39 @@ class PropensityModel(BaseEstimator):  # type: ignore[misc]
         if missing:
             on = f" as of {moment.date()}" if moment is not None else ""
             raise TooLittleDataError(f"{spec.name}: too little to learn from{on}: " + "; ".join(missing))
-        self.blend_ = _Blend(spec, self.threads).fit(rows, label, spec.parameters.seeds)
-        self.notes_ = list(self.blend_.preprocessor.notes_)
-        self.calibration_ = self._calibrate(frame, rows, label, moment)
-        self.as_of_ = None if moment is None else moment.isoformat()
-        self.rows_, self.positives_ = len(label), int(label.sum())
-        self.first_time_ = self.last_time_ = None
-        if spec.time_column is not None:
-            times = days(rows, spec.time_column)
-            self.first_time_, self.last_time_ = str(times.min().date()), str(times.max().date())
-        self.importance_ = self._importance(rows)
-        return self
+        return frame, moment, rows, label
+
+    def fit_once(self, frame: pd.DataFrame, as_of: Moment, folder: Path) -> Self:
+        """As `fit`; but what was fitted before, to the same rows by the same code, is read from `folder`.
+
+        Raises:
+            TooLittleDataError: As `fit`.
+            ValueError: As `fit`.
+        """
+        fingerprint = self._fingerprint(frame, as_of)
+        for path in folder.glob(f"{fingerprint}.*.json"):
+            with suppress(artefact.ArtefactError):  # damaged: fitted anew, and written over
+                found = self.load(path, path.name.split(".")[1], self.threads)
+                path.touch()  # pruning goes by use
+                return found
+        fitted = self.fit(frame, as_of)
+        text = fitted.text()
+        artefact.write(folder / f"{fingerprint}.{artefact.sha256_of(text)}.json", text)
+        return fitted
+
+    def _fingerprint(self, frame: pd.DataFrame, as_of: Moment) -> str:
+        """A hash over everything that a fit depends on."""
+        spec = self.specification
+        frame, moment, rows, _ = self._lesson(frame, as_of)
+        folds = () if moment is None else self._folds_forward(frame, moment)
+        # What became of a row after the moment is not looked at; its label, as known then, is among its columns.
+        later = [column for column in (spec.event_column, spec.closed_column, spec.window_end_column) if column]
+        digest = hashlib.sha256(f"{made_by()} {moment} {spec.model_dump_json()}".encode())
+        for part in (rows, *(part for train, _, test, _ in folds for part in (train, test))):
+            columns = part.drop(columns=later, errors="ignore")
+            digest.update(" ".join(columns.columns).encode())
+            digest.update(pd.util.hash_pandas_object(columns, index=False).to_numpy().tobytes())
+        return digest.hexdigest()
 
     def _calibrate(
         self, frame: pd.DataFrame, rows: pd.DataFrame, label: Labels, moment: pd.Timestamp | None
@@ -448,6 +492,15 @@ class PropensityModel(BaseEstimator):  # type: ignore[misc]
         return made
 
 
+@lru_cache
+def made_by() -> str:
+    """A hash over what a fit is made by: the code here, and the versions of the libraries that learn."""
+    digest = hashlib.sha256(" ".join(version(name) for name in ("lightgbm", "numpy", "scikit-learn")).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 _FITTED = ("as_of_", "rows_", "positives_", "first_time_", "last_time_", "notes_")
 
 
@@ -585,7 +638,11 @@ def _splits(
 
 
 def comparable(
-    model: PropensityModel, frame: pd.DataFrame, as_of: Moment, refitted: PropensityModel | None = None
+    model: PropensityModel,
+    frame: pd.DataFrame,
+    as_of: Moment,
+    refitted: PropensityModel | None = None,
+    fits: Path | None = None,
 ) -> PropensityModel:
     """The champion as it may be tested from `as_of` on: itself if fitted by then, else its specification fitted anew.
 
@@ -597,6 +654,7 @@ def comparable(
         frame: Feature rows with labels.
         as_of: A midnight.
         refitted: A model fitted on this frame as of that midnight; it is taken if it has the champion's specification.
+        fits: Folder of what was fitted before, see `PropensityModel.fit_once`; None to fit in any case.
     """
     fitted, spec = model.as_of_, model.specification
     if refitted is not None:
@@ -609,7 +667,8 @@ def comparable(
         return model
     if refitted is not None and refitted.specification == spec:
         return refitted
-    return PropensityModel(spec, model.threads).fit(frame, as_of)
+    anew = PropensityModel(spec, model.threads)
+    return anew.fit(frame, as_of) if fits is None else anew.fit_once(frame, as_of, fits)
 
 
 def predict_forward(
@@ -618,6 +677,7 @@ def predict_forward(
     times: Iterable[Moment],
     reasons: int = 0,
     score: pd.DataFrame | None = None,
+    fits: Path | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Scores of the rows of each cut-off by a model that had seen nothing from it on: see `comparable`.
 
@@ -627,6 +687,7 @@ def predict_forward(
         times: Cut-offs.
         reasons: How many reasons to give.
         score: The rows to score; those of `frame` where None.
+        fits: See `comparable`.
 
     Returns:
         A frame per cut-off as from `predict_batches`; with scores of NaN where there was too little to learn from.
@@ -639,6 +700,6 @@ def predict_forward(
     for time in times:
         rows = due[time_of == pd.Timestamp(time)]
         try:
-            yield from comparable(model, frame, time).predict_batches([rows], reasons)
+            yield from comparable(model, frame, time, fits=fits).predict_batches([rows], reasons)
         except TooLittleDataError:
             yield eligible(spec, rows)[list(spec.identity)].assign(**{spec.score: np.nan})

@@ -53,6 +53,7 @@ def prune(settings: Settings, instance: DagsterInstance) -> list[Pruned]:
         return [
             _prune_raw(settings),
             _prune_scores(settings),
+            _prune_fits(settings),
             _prune_check_results(settings),
             _prune_runs(settings, instance),
             Pruned("model versions", registry_of(settings).prune(MODELS, settings.keep_model_versions)),
@@ -76,6 +77,12 @@ def _prune_scores(settings: Settings) -> Pruned:
     newest = max((_day_of(path) for path in files), default=date.min)
     least = newest - timedelta(days=min(settings.keep_score_days, (newest - date.min).days))
     return _remove("score files", (path for path in files if _day_of(path) < least))
+
+
+def _prune_fits(settings: Settings) -> Pruned:
+    """What was fitted for campaigns that are not scored any more."""
+    before = (datetime.now(UTC) - timedelta(days=settings.keep_run_days)).timestamp()
+    return _remove("fits", (path for path in settings.fits_dir.glob("*.json") if path.stat().st_mtime < before))
 
 
 def _day_of(path: Path) -> date:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import duckdb
@@ -208,7 +209,12 @@ class ResponseModel(PropensityTask):
     """Members of earlier campaigns teach; members of those under way are scored as of the campaign's first day.
 
     So are the latest campaigns that are over: those that the model is judged on.
+
+    Attributes:
+        fits: Folder of what was fitted for a campaign: the next refresh scores it by the same, if nothing has changed.
     """
+
+    fits: Path | None = None
 
     name: ClassVar[str] = "response"
     description: ClassVar[str] = "Probability that a member of a campaign responds, told on the campaign's first day."
@@ -266,7 +272,7 @@ class ResponseModel(PropensityTask):
             from ml.propensity import predict_forward
 
             times = sorted(start[due.index].unique())
-            scored = predict_forward(model, examples, times, REASONS, score=due)
+            scored = predict_forward(model, examples, times, REASONS, due, self.fits)
         for frame in scored:
             yield frame.rename(columns={"start_date": "as_of_date"})
 
@@ -575,7 +581,7 @@ def models(settings: Settings) -> list[Model]:
     threads = settings.threads
     return [
         ChurnModel(threads, thresholds(settings)),
-        ResponseModel(threads),
+        ResponseModel(threads, settings.fits_dir),
         DemandForecast(),
         CustomerValue(threads, thresholds(settings)),
         CustomerSegments(),

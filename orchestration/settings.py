@@ -459,6 +459,11 @@ class Settings(BaseSettings):
         return self.data / "models" / self.source
 
     @cached_property
+    def fits_dir(self) -> Path:
+        """Models fitted for one campaign each, of this source; what is not used is pruned."""
+        return self.data / "fits" / self.source
+
+    @cached_property
     def mlflow_dir(self) -> Path:
         """The model registry, where no server is named."""
         return self.data / "mlflow"

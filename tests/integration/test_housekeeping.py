@@ -1,5 +1,6 @@
 """What keeps years in bounds and whole: pruning by policy, verifying, one screen of status, and replaying a past."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -46,6 +47,11 @@ def test_what_is_old_goes_and_what_is_needed_stays(copied_home: Home) -> None:
     old, kept = scores / "2016-11-01.churn.parquet", scores / "2017-01-01.churn.parquet"
     for path in (old, kept):
         shutil.copy(scores / "2018-01-01.churn.parquet", path)
+    fits = home.settings.fits_dir
+    fits.mkdir(parents=True)
+    for name, age in (("used.json", 80), ("unused.json", 91)):
+        (fits / name).touch()
+        os.utime(fits / name, times=((datetime.now(UTC) - timedelta(days=age)).timestamp(),) * 2)
     with duckdb.connect(str(home.settings.warehouse_path)) as connection:
         connection.execute("update control.check_results set checked_at = timestamp '2001-01-01'")
         (all_results,) = connection.execute("select count(*) from control.check_results").fetchall()[0]
@@ -63,6 +69,7 @@ def test_what_is_old_goes_and_what_is_needed_stays(copied_home: Home) -> None:
     assert (removed["superseded raw files"].count, removed["score files"].count, removed["runs"].count) == (1, 1, 1)
     assert removed["superseded raw files"].bytes > 0
     assert not old.exists() and kept.exists()
+    assert [path.name for path in fits.iterdir()] == ["used.json"] and removed["fits"].count == 1
     assert len(list((home.settings.raw_dir / "demographics").glob("*.parquet"))) == 1
     assert all(
         (home.settings.raw_dir / entry.raw_file).exists()

@@ -1,6 +1,7 @@
 """The trainer: known parameters come back, bad input is named, and a row scores the same whichever way it comes."""
 
 import ast
+import os
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -252,6 +253,34 @@ def test_a_champion_of_another_window_is_fitted_anew_with_this_one(
     again = comparable(other, timed, "2024-04-07", forward)
     assert again.specification.window_days == spec.window_days
     assert comparable(forward, timed, "2024-04-07", forward) is forward
+
+
+def test_what_was_fitted_to_the_same_rows_is_not_fitted_again(timed: pd.DataFrame, tmp_path: Path) -> None:
+    day, folder = "2024-03-17", tmp_path / "fits"
+
+    def fit(frame: pd.DataFrame, spec: Specification | None = None) -> pd.DataFrame:
+        return PropensityModel(spec or make_timed_specification(), 1).fit_once(frame, day, folder).predict(timed)
+
+    expected = PropensityModel(make_timed_specification(), 1).fit(timed, day).predict(timed)
+    pd.testing.assert_frame_equal(fit(timed), expected)
+    (kept,) = folder.iterdir()
+    os.utime(kept, (1, 1))
+    # Neither the order of rows nor what comes from that day on makes a difference.
+    later = timed["as_of_date"] >= pd.Timestamp(day)
+    others = timed.assign(a=timed["a"].mask(later, 7.0), label=timed["label"].mask(later)).sample(frac=1)
+    pd.testing.assert_frame_equal(fit(others), expected)
+    assert list(folder.iterdir()) == [kept] and kept.stat().st_mtime > 1, "read, not written"
+
+    corrected = timed.copy()
+    corrected.loc[~later.to_numpy(), "a"] += np.arange((~later).sum()) % 2
+    assert not fit(corrected)["score"].equals(expected["score"])
+    fit(timed, make_timed_specification(seed=3))
+    assert len(list(folder.iterdir())) == 3
+
+    content = kept.read_bytes()
+    kept.write_bytes(content.replace(b"0", b"1", 1))
+    pd.testing.assert_frame_equal(fit(timed), expected)
+    assert kept.read_bytes() == content, "a damaged one is made again"
 
 
 # Bad input
