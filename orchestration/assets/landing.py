@@ -101,14 +101,20 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
             raise Failure(description="landing: " + "; ".join(damaged), allow_retries=False)
         ledger = tables_in_force(source, settings.raw_dir)
         warehouse.show_raw(source, ledger, settings.raw_dir)
-        for report in reports:
-            seen = "landed" if report.is_new else "in force already"
-            rejects = f", {report.rejects:,} lines that cannot be split" if report.rejects else ""
-            context.log.info(
-                f"{report.table}: {report.source_file}, {report.rows:,} rows{rejects}, {report.bytes:,} bytes, {seen}"
-            )
         for table in source.tables:
             given = [report for report in reports if report.table == table.name]
+            new = [report for report in given if report.is_new]
+            for report in new:
+                rejects = f", {report.rejects:,} lines that cannot be split" if report.rejects else ""
+                context.log.info(
+                    f"{table.name}: {report.source_file} landed, {report.rows:,} rows{rejects}, {report.bytes:,} bytes"
+                )
+            # After years there is a file per day of them.
+            if len(given) > len(new):
+                old = [report for report in given if not report.is_new]
+                files = "1 file" if len(old) == 1 else f"{len(old):,} files"
+                rows = sum(report.rows for report in old)
+                context.log.info(f"{table.name}: {files} in force already, {rows:,} rows")
             if not ledger[table.name]:
                 context.log.info(f"{table.name}: absent, which it may be; what it would feed is skipped")
             yield MaterializeResult(
@@ -118,7 +124,7 @@ def build_landing(settings: Settings, source: Source) -> tuple[AssetsDefinition,
                     "bytes": sum(report.bytes for report in given),
                     "rejects": sum(entry.rejects for entry in ledger[table.name]),
                     "seconds": round(sum(report.seconds for report in given), 3),
-                    "is_new": any(report.is_new for report in given),
+                    "is_new": bool(new),
                     "source_file": _named([report.source_file for report in given]),
                 },
             )
