@@ -19,6 +19,7 @@ from orchestration.jobs import daily_refresh_job, housekeeping_job
 from orchestration.partitions import as_of_partitions
 from orchestration.policies import OWNERS
 from orchestration.resources.dbt import Dbt
+from orchestration.resources.event_log import keep_engines
 from orchestration.resources.registry import registry_of
 from orchestration.resources.warehouse import Warehouse
 from orchestration.schedules import daily_schedule, housekeeping_schedule
@@ -85,4 +86,5 @@ def build_defs(**overrides: Any) -> Definitions:
     )
 
 
+keep_engines()
 defs = build_defs()
