@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
@@ -17,8 +18,7 @@ KEPT_ENGINES = 16
 
 @lru_cache(maxsize=KEPT_ENGINES)
 def _engine(address: str) -> Engine:
-    timeout = sqlite_event_log.SQLITE_BUSY_TIMEOUT_SECONDS
-    return create_engine(address, poolclass=NullPool, connect_args={"timeout": timeout})
+    return create_engine(address, poolclass=NullPool, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
 
 
 def keep_engines() -> None:
