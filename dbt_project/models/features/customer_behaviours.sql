@@ -75,7 +75,7 @@ prices as (
     select
         kinds.customer_id,
         sum(kinds.gross_sales) as gross_sales,
-        sum((kinds.units * usual_prices.usual_price)::decimal(18, 4)) as usual_gross_sales
+        sum(kinds.units * usual_prices.usual_price) as usual_gross_sales
     from kinds
     inner join usual_prices on kinds.kind_number = usual_prices.kind_number
     group by kinds.customer_id

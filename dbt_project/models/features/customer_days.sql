@@ -66,6 +66,7 @@ products as (
     left join department_groups on products.department = department_groups.department
 ),
 
+-- All of these customers' lines, as what is new on a day is told by the days before.
 order_lines as (
     select
         order_lines.customer_id,
@@ -109,6 +110,16 @@ order_days as (
     group by customer_id, order_date
 ),
 
+day_lines as (
+    select order_lines.*
+    from order_lines
+    {%- if is_incremental() %}
+    semi join missing
+        on order_lines.customer_id = missing.customer_id
+            and order_lines.order_date = missing.order_date
+    {%- endif %}
+),
+
 category_days as (
     select
         customer_id,
@@ -125,7 +136,7 @@ category_days as (
         count_if(is_sale) as sale_line_count,
         count(cost) as costed_line_count,
         sum((net_sales - cost)::decimal(18, 4)) as margin
-    from order_lines
+    from day_lines
     group by customer_id, order_date, department_number, category_number, department_group
 ),
 
@@ -155,7 +166,7 @@ first_categories as (
         department_number,
         category_number,
         min(order_date) as order_date
-    from category_days
+    from order_lines
     where is_bought
     group by customer_id, department_number, category_number
 ),
@@ -193,7 +204,7 @@ product_days as (
         product_number,
         order_date,
         count(*) as line_count
-    from order_lines
+    from day_lines
     where is_sale
     group by customer_id, product_number, order_date
 ),
@@ -203,7 +214,8 @@ first_products as (
         customer_id,
         product_number,
         min(order_date) as order_date
-    from product_days
+    from order_lines
+    where is_sale
     group by customer_id, product_number
 ),
 

@@ -13,17 +13,8 @@ with refresh as (
     from {{ source('control', 'refresh') }}
 ),
 
-orders as (
-    select
-        order_id,
-        store_id
-    from {{ ref('core_orders') }}
-    where store_id is not null
-),
-
 order_lines as (
     select
-        order_lines.order_id,
         order_lines.product_id,
         order_lines.order_date,
         {{ week_start('order_lines.order_date') }} as period_start,
@@ -56,12 +47,13 @@ store_sales as (
     select
         'store' as level,
         orders.store_id as series_id,
-        order_lines.period_start,
-        sum(order_lines.net_sales) as net_sales,
-        coalesce(sum(order_lines.units), 0) as units
-    from order_lines
-    inner join orders on order_lines.order_id = orders.order_id
-    group by orders.store_id, order_lines.period_start
+        {{ week_start('orders.order_date') }} as period_start,
+        sum(orders.net_sales) as net_sales,
+        sum(orders.net_units) as units
+    from {{ ref('core_orders') }} as orders
+    inner join refresh on orders.ordered_at < refresh.current_week_at
+    where orders.store_id is not null and orders.line_count > 0
+    group by orders.store_id, {{ week_start('orders.order_date') }}
 ),
 
 {% for level in ['category', 'department'] -%}
