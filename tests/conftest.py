@@ -25,12 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             return 0
         return 3 if "unit" in path.parts else 2 if path in of_the_sample else 1
 
-    of_the_sample = {item.path for item in items if "sample_home" in (*_fixtures(item), item.name.split("[")[-1][:-1])}
+    of_the_sample = {
+        item.path
+        for item in items
+        if "sample_home" in getattr(item, "fixturenames", ()) or "[sample_home]" in item.name
+    }
     items.sort(key=lambda item: turn(item.path))
-
-
-def _fixtures(item: pytest.Item) -> list[str]:
-    return list(getattr(item, "fixturenames", ()))
 
 
 @contextmanager
