@@ -213,7 +213,7 @@ class Settings(BaseSettings):
         3, description="Loads of each source file whose raw files stay; those in force are the newest."
     )
     keep_run_days: Annotated[int, Field(ge=1)] = Field(
-        90, description="Days that runs with their logs, and results of checks, stay: a quarter to look back on."
+        90, description="Days that runs, their logs and checks, and unused fits stay: a quarter to look back on."
     )
     keep_score_days: Annotated[int, Field(ge=100)] = Field(
         400, description="Days of score files that stay: a year, and outcomes come up to 84 days after a score."
