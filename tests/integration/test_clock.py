@@ -74,6 +74,7 @@ def alarms(home: Home) -> list[str]:
     return [alert["subject"] for alert in server.received]
 
 
+@pytest.mark.exhaustive
 def test_a_year_ahead(copied_home: Home, clock: Clock) -> None:
     """Published and pruned by a clock that is a year ahead, seen by the right one."""
     home, undisturbed = copied_home, current_hashes(copied_home)
