@@ -1,4 +1,4 @@
-"""The README's walk to a source of one's own, as it is written: lay out, look, refresh, fill in, refresh again."""
+"""The README's walk to a source of one's own: lay out, look, fill in, refresh."""
 
 import shutil
 import subprocess
@@ -56,6 +56,15 @@ def test_the_walk(checkout: Path, tmp_path: Path) -> None:
     made = run(checkout, home, "source", "corner_shop")
     assert "_corner_shop__sources.yml" in made
     assert run(checkout, home, "check-data").endswith("can run: yes\n")
+
+    # The company's own export has other words: they are filled in where the example has its own.
+    rewritten(export / "receipts.csv", "Pieces", "Quantity_Sold", "cp1252")
+    folder = checkout / "dbt_project" / "models" / "staging" / "corner_shop"
+    rewritten(folder / "_corner_shop__sources.yml", "name: pieces", "name: quantity_sold")
+    rewritten(folder / "base_corner_shop__receipts.sql", "pieces", "quantity_sold")
+    rewritten(folder / "base_corner_shop__receipts.yml", "name: pieces", "name: quantity_sold")
+    rewritten(folder / "stg_corner_shop__order_lines.sql", "pieces as quantity", "quantity_sold as quantity")
+    rewritten(folder / "base_corner_shop__receipts_unit_tests.yml", "pieces", "quantity_sold")
     run(checkout, home, "refresh")
 
     lines, euros = len((export / "receipts.csv").read_bytes().splitlines()) - 1, "sum(net_sales)"
@@ -74,17 +83,6 @@ def test_the_walk(checkout: Path, tmp_path: Path) -> None:
     for table in publication.tables:
         text = home.query(f"select string_agg(entry::varchar, ' ') from marts.{table.table_name} as entry")[0][0] or ""
         assert "canary" not in text.lower(), table.table_name
-
-    # The company's own export has other words: they are filled in where the example has its own.
-    rewritten(export / "receipts.csv", "Pieces", "Quantity_Sold", "cp1252")
-    folder = checkout / "dbt_project" / "models" / "staging" / "corner_shop"
-    rewritten(folder / "_corner_shop__sources.yml", "name: pieces", "name: quantity_sold")
-    rewritten(folder / "base_corner_shop__receipts.sql", "pieces", "quantity_sold")
-    rewritten(folder / "base_corner_shop__receipts.yml", "name: pieces", "name: quantity_sold")
-    rewritten(folder / "stg_corner_shop__order_lines.sql", "pieces as quantity", "quantity_sold as quantity")
-    rewritten(folder / "base_corner_shop__receipts_unit_tests.yml", "pieces", "quantity_sold")
-    run(checkout, home, "refresh")
-    assert home.query(f"select count(*), {euros} from marts.order_lines") == [(rows, sales)]
 
 
 def test_its_unit_tests_pass(checkout: Path, tmp_path: Path) -> None:
