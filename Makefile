@@ -27,6 +27,11 @@ check-data: setup ## what a refresh would find in the input, and windows that fi
 source: setup ## lays out a source of your own from a worked example (NAME=)
 	@$(RUN) source "$(NAME)"
 
+# A process per core: threads of their libraries beside would wait for each other.
+test exhaust: export OMP_NUM_THREADS = 1
+test exhaust: export OMP_WAIT_POLICY = passive
+test exhaust: export OPENBLAS_NUM_THREADS = 1
+
 test: setup manifest ## all tests, file by file on all cores
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
