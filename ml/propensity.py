@@ -256,7 +256,7 @@ class PropensityModel(BaseEstimator):  # type: ignore[misc]
         folds = () if moment is None else self._folds_forward(frame, moment)
         # What became of a row after the moment is not looked at; its label, as known then, is among its columns.
         later = [column for column in (spec.event_column, spec.closed_column, spec.window_end_column) if column]
-        digest = hashlib.sha256(f"{made_by()} {moment} {spec.model_dump_json()}".encode())
+        digest = hashlib.sha256(f"{_made_by()} {moment} {spec.model_dump_json()}".encode())
         for part in (rows, *(part for train, _, test, _ in folds for part in (train, test))):
             columns = part.drop(columns=later, errors="ignore")
             digest.update(" ".join(columns.columns).encode())
@@ -493,7 +493,7 @@ class PropensityModel(BaseEstimator):  # type: ignore[misc]
 
 
 @lru_cache
-def made_by() -> str:
+def _made_by() -> str:
     """A hash over what a fit is made by: the code here, and the versions of the libraries that learn."""
     digest = hashlib.sha256(" ".join(version(name) for name in ("lightgbm", "numpy", "scikit-learn")).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
