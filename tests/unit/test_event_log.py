@@ -21,6 +21,7 @@ def test_an_engine_per_file_and_not_per_event(tmp_path: Path, monkeypatch: pytes
         for run_id in ("one", "two"):
             said = [entry.get_dagster_event().message for entry in instance.all_logs(run_id)]
             assert said == [f"event {number} of {run_id}" for number in range(5)]
+        assert list(tmp_path.rglob("index.db-wal")), "a connection is the last to leave again"
         instance.wipe()
         assert not instance.all_logs("one")
         instance.report_engine_event("after", run_id="one", job_name="job")
