@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -87,8 +88,15 @@ class Home:
             check=False,
         )
 
+    def _take_what_is_parsed(self) -> None:
+        # What `make manifest` left saves each new home seconds; where it is of other words or files, it is parsed anew.
+        parsed = load_settings(source=self.source_name).dbt_target_dir
+        if parsed.exists() and not self.settings.dbt_target_dir.exists():
+            shutil.copytree(parsed, self.settings.dbt_target_dir)
+
     def refresh(self, as_of: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         """The daily refresh."""
+        self._take_what_is_parsed()
         return self.run("refresh", **({"AS_OF": as_of} if as_of else {}), **environment)
 
     @cached_property

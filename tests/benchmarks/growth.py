@@ -1,12 +1,13 @@
 """What a refresh costs as the company grows, and what the next day costs beside everything.
 
-Run by `make bench` with small sizes, or as `python -m tests.benchmarks.growth 1 4 16`: multiples of the sample, made
-by `tests.generated_company`. Each size is refreshed in a home of its own: first everything up to the last day but one,
+Run by `make bench` with small sizes, or as `python -m tests.benchmarks.growth 1 4 16`: multiples of the sample, made by
+`tests.generated_company`. Each size is refreshed in a home of its own: first everything up to the last day but one,
 then that day's rows in addition. With `--models` the first refresh trains all of them, and the second scores with them;
-without, both leave them out. The exponent is the slope of least squares between the logarithms of order lines and of
-seconds; seconds of processors are shown too, as other work on the machine disturbs them less. The costliest models of
-dbt are shown beside their floor, the time in which plain DuckDB reads and sums up the hashes of all rows that they
-read; the costliest steps of the refresh tell what is not dbt's.
+without, both leave them out. The sample's format has one file of all order lines, delivered anew each day; with
+`--contract` the company exports its own tables, and a day more is a file more. The exponent is the slope of least
+squares between the logarithms of order lines and of seconds; seconds of processors are shown too, as other work on the
+machine disturbs them less. The costliest models of dbt are shown beside their floor, the time in which plain DuckDB
+reads and sums up the hashes of all rows that they read; the costliest steps of the refresh tell what is not dbt's.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import math
 import statistics
 import sys
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -29,6 +31,7 @@ from orchestration.content_hash import table_content
 from orchestration.settings import MODELS
 from tests.benchmarks.models import show
 from tests.benchmarks.refresh import Measured, measure
+from tests.contract_export import QUERIES, export_contract
 from tests.generated_company import write_company, write_transactions
 from tests.pipeline import Home
 
@@ -37,6 +40,8 @@ SIZES = (1, 2)
 MEMORY_LIMIT = "8GB"
 # The sample ends with 2017; its last day is the increment.
 LAST_DAY = date(2017, 12, 31)
+# What a company's own export delivers as a file per day.
+BY_DAY = ("orders", "order_lines")
 COSTLIEST = 5
 
 
@@ -124,16 +129,33 @@ def costliest(seconds: dict[str, float]) -> list[str]:
     return sorted(seconds, key=lambda name: -seconds[name])[:COSTLIEST]
 
 
-def grow(times: int, folder: Path, with_models: bool) -> Grown:
+def grow(times: int, folder: Path, with_models: bool, source: str) -> Grown:
     """Refreshes a company of `times` the sample, and then with its last day in addition."""
-    home = Home(folder / "data", write_company(folder / "input", times, to_day=LAST_DAY))
+    company, delivered = write_company(folder / "company", times, to_day=LAST_DAY), folder / "input"
+    if source == "contract":
+        _deliver(company, delivered, "before")
+        home = Home(folder / "data", delivered, source, "America/New_York")
+    else:
+        home = Home(folder / "data", company)
     full = refresh(home, with_models)
-    # One file holds all order lines: the next delivery of it is a day longer.
-    write_transactions(folder / "input" / "transactions.parquet", times)
+    if source == "contract":
+        write_transactions(company / "transactions.parquet", times, from_day=LAST_DAY)
+        _deliver(company, delivered, str(LAST_DAY), BY_DAY)
+    else:
+        # One file holds all order lines: the next delivery of it is a day longer.
+        write_transactions(company / "transactions.parquet", times)
     day = refresh(home, with_models)
     ((lines,),) = home.query("select count(*) from marts.order_lines")
     tables = dict.fromkeys([*costliest(full.models), *costliest(day.models)])
     return Grown(lines, full, day, {table: floor(home, table) for table in tables})
+
+
+def _deliver(company: Path, folder: Path, name: str, tables: Collection[str] = tuple(QUERIES)) -> None:
+    """Exports a company in the contract's shape, its orders and their lines to files of that name."""
+    export_contract(company, folder, tables)
+    for table in BY_DAY:
+        (folder / table).mkdir(exist_ok=True)
+        (folder / f"{table}.parquet").rename(folder / table / f"{name}.parquet")
 
 
 def exponent(lines: list[int], seconds: list[float]) -> float:
@@ -142,12 +164,12 @@ def exponent(lines: list[int], seconds: list[float]) -> float:
     return statistics.linear_regression(xs, ys).slope
 
 
-def main(sizes: list[int], with_models: bool) -> None:
+def main(sizes: list[int], with_models: bool, source: str) -> None:
     """Measures and prints."""
     grown: dict[int, Grown] = {}
     for times in sizes:
         with tempfile.TemporaryDirectory() as temporary:
-            grown[times] = grow(times, Path(temporary), with_models)
+            grown[times] = grow(times, Path(temporary), with_models, source)
         one = grown[times]
         rows = [
             (name, f"{took.measured.seconds:.1f}", f"{took.cpu_seconds:.1f}", f"{took.measured.peak_bytes / 2**30:.2f}")
@@ -184,5 +206,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="multiples of the sample")
     parser.add_argument("--models", action="store_true", help="train and score all of them")
+    parser.add_argument("--contract", action="store_true", help="as its own export, whose next day is a file more")
     given = parser.parse_args()
-    main(list(given.sizes), given.models)
+    main(list(given.sizes), given.models, "contract" if given.contract else "complete_journey")
