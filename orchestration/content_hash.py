@@ -40,10 +40,19 @@ def table_content(connection: duckdb.DuckDBPyConnection, relation: str) -> Table
     Raises:
         duckdb.CatalogException: `relation` does not exist.
     """
-    columns = [(name, dtype) for name, dtype, *_ in connection.execute(f"describe {relation}").fetchall()]
-    row_hash = "hash(" + ", ".join(quote_identifier(name) for name, _ in columns) + ")"
+    columns = columns_of(connection, relation)
     row_count, hash_sum = connection.execute(
-        f"select count(*), coalesce(sum({row_hash}::hugeint), 0) from {relation}"
+        f"select count(*), coalesce({sum_of_hashes(columns)}, 0) from {relation}"
     ).fetchall()[0]
     digest = hashlib.sha256(json.dumps([columns, row_count, str(hash_sum)]).encode()).hexdigest()
     return TableContent(row_count, digest)
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[str, str]]:
+    """Names and types of the columns of `relation`, in their order."""
+    return [(name, dtype) for name, dtype, *_ in connection.execute(f"describe {relation}").fetchall()]
+
+
+def sum_of_hashes(columns: list[tuple[str, str]]) -> str:
+    """The sum of the hashes of rows with these columns, as SQL; NULL of no rows."""
+    return f"sum(hash({', '.join(quote_identifier(name) for name, _ in columns)})::hugeint)"

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -128,6 +129,132 @@ def test_views_become_tables_and_rows_keep_their_order(store: PublicationStore, 
             ("marts", name, told.get(name, "BASE TABLE")) for name in sorted([*MARTS, "publication", "freshness"])
         ]
         assert connection.execute("select * from marts.orders").fetchall() == rows
+
+
+# Out of the version before ------------------------------------------------------------------------
+
+
+def large_warehouse(path: Path, change: str = "") -> Path:
+    """A warehouse with a thousand orders of ten days and one without a day, then changed; and what goes with it."""
+    path.unlink(missing_ok=True)
+    with duckdb.connect(path) as connection:
+        connection.execute(
+            f"""
+            create schema marts;
+            create table marts.orders as
+                select
+                    'order ' || range as order_id,
+                    if(range = 0, null, date '2024-06-01' + (range // 100)::integer) as order_date,
+                    range::decimal(18, 2) as net_sales
+                from range(1001);
+            create table marts.customer_360 as select 'customer ' || range as customer_id from range(20);
+            create table marts.kpi_daily as select date '2024-06-01' as day, 1 as marker;
+            comment on table marts.orders is 'One row per order.';
+            comment on column marts.orders.net_sales is 'What it came to.';
+            {change}
+            """
+        )
+    return path
+
+
+@pytest.fixture
+def large_tables(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Lets a thousand rows be many; tells of each table that was looked at by day whether it was brought up to date."""
+    told: list[bool] = []
+    bring_up_to_date = publication_module._bring_up_to_date
+
+    def observed(connection: duckdb.DuckDBPyConnection, name: str, *rest: Any) -> bool:
+        found = bring_up_to_date(connection, name, *rest)
+        if name == "orders":
+            told.append(found)
+        return found
+
+    monkeypatch.setattr(publication_module, "LARGE_TABLE_ROWS", 900)
+    monkeypatch.setattr(publication_module, "_bring_up_to_date", observed)
+    return told
+
+
+def publish_again(store: PublicationStore, tmp_path: Path, change: str) -> Publication:
+    """Publishes a large warehouse, and then one that was changed; what readers get is exactly that."""
+    for changed in ("", change):
+        warehouse = large_warehouse(tmp_path / "warehouse.duckdb", changed)
+        expected = contents(warehouse)
+        published = store.publish(warehouse, expected, as_of_date=DAY, source="sample")
+    assert contents(store.current_file()) == expected
+    assert files_of(store) == files_expected_of(store)
+    return published
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "insert into marts.orders values ('new', '2024-06-12', 1)",
+        "insert into marts.orders values ('late', '2024-06-03', 1); delete from marts.orders where net_sales = 555",
+        "update marts.orders set net_sales = net_sales + 1 where net_sales in (0, 900)",
+        "delete from marts.orders where order_date = '2024-06-05' or order_date is null",
+        "insert into marts.orders from marts.orders where net_sales = 300",
+        "update marts.orders set order_date = order_date + 1 where order_date >= '2024-06-09'",
+    ],
+)
+def test_of_a_large_table_the_days_that_changed_are_replaced(
+    store: PublicationStore, tmp_path: Path, large_tables: list[bool], change: str
+) -> None:
+    publish_again(store, tmp_path, change)
+    assert large_tables == [True]
+    with duckdb.connect(store.current_file(), read_only=True) as connection:
+        first = connection.execute("select order_id from marts.orders where order_date = '2024-06-02'").fetchall()
+    assert first == [(f"order {number}",) for number in range(100, 200)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter table marts.orders add column channel varchar",
+        "alter table marts.orders alter net_sales type decimal(18, 3)",
+        "alter table marts.orders drop order_date",
+    ],
+)
+def test_a_large_table_of_other_columns_is_written_as_a_whole(
+    store: PublicationStore, tmp_path: Path, large_tables: list[bool], change: str
+) -> None:
+    publish_again(store, tmp_path, change)
+    assert large_tables == [False]
+
+
+def test_what_is_said_of_a_kept_table_is_said_anew(
+    store: PublicationStore, tmp_path: Path, large_tables: list[bool]
+) -> None:
+    change = "comment on table marts.orders is null; comment on column marts.orders.net_sales is 'Net.'"
+    publish_again(store, tmp_path, change)
+    assert large_tables == [], "its rows are the same"
+    with duckdb.connect(store.current_file(), read_only=True) as connection:
+        assert connection.execute("select comment from duckdb_tables() where table_name = 'orders'").fetchall() == [
+            (None,)
+        ]
+        said = "select comment from duckdb_columns() where table_name = 'orders' and comment is not null"
+        assert connection.execute(said).fetchall() == [("Net.",)]
+
+
+def test_a_version_is_built_from_nothing_where_the_current_one_is_damaged(
+    store: PublicationStore, tmp_path: Path, large_tables: list[bool]
+) -> None:
+    warehouse = large_warehouse(tmp_path / "warehouse.duckdb")
+    published = store.publish(warehouse, contents(warehouse), as_of_date=DAY, source="sample")
+    file = version_file(store, published)
+    overwrite(file, flip_bit(file.read_bytes(), file.stat().st_size // 2, 3))
+    large_warehouse(warehouse, "delete from marts.orders where net_sales = 1")
+    store.publish(warehouse, contents(warehouse), as_of_date=DAY, source="sample")
+    assert large_tables == []
+    assert contents(store.current_file()) == contents(warehouse)
+
+
+def test_a_version_is_built_from_nothing_where_days_were_missed(
+    store: PublicationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(publication_module, "LARGE_TABLE_ROWS", 900)
+    monkeypatch.setattr(publication_module, "_bring_up_to_date", lambda *_: True)
+    publish_again(store, tmp_path, "delete from marts.orders where net_sales = 1")
+    assert "built from nothing" in caplog.text and "marts.orders is not what the gates passed" in caplog.text
 
 
 def test_comments_are_copied(store: PublicationStore) -> None:
