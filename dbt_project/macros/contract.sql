@@ -21,10 +21,10 @@
 {%- endmacro %}
 
 {# The files in force of a table, by which its typed rows are kept. #}
-{% macro order_files(table) -%}
+{% macro files_of(table) -%}
     (
         select *
-        from {{ ref('base_contract__order_files') }}
+        from {{ ref('base_contract__files') }}
         where table_name = '{{ table }}'
     )
 {%- endmacro %}

@@ -405,8 +405,11 @@ def test_any_sequence_of_loads_gives_what_one_build_gives(small_home: Home, tmp_
     run_any_sequence(Sales)
 
 
-# What is kept of the contract's orders and their lines: file by file, then by the order's day.
-FOLDED = tuple(f"base_contract__{name}" for name in ("typed_orders", "typed_order_lines", "orders", "order_lines"))
+# What is kept of the contract's large tables: file by file, orders and their lines then by the order's day.
+FOLDED = tuple(
+    f"base_contract__{name}"
+    for name in ("typed_orders", "typed_order_lines", "orders", "order_lines", "product_promotions")
+)
 RAW_CONTRACT = """
     create schema raw; create schema staging;
     create table raw.orders (
@@ -418,7 +421,13 @@ RAW_CONTRACT = """
         unit_price varchar, gross_sales varchar, discounts varchar, coupon_discounts varchar,
         _source_file varchar, _row_number bigint, _load_id varchar, _loaded_at timestamp
     );
+    create table raw.product_promotions (
+        product_id varchar, period_start varchar, store_id varchar, display varchar, mailer varchar, period_end varchar,
+        _source_file varchar, _row_number bigint, _load_id varchar, _loaded_at timestamp
+    );
 """
+# Columns that no row of these tables fills.
+EMPTY_COLUMNS = {"orders": 4, "order_lines": 5, "product_promotions": 4}
 ORDERS = st.sampled_from(["o1", "o2", None])
 # An order may be later than the load that it comes with, and not than the next.
 TIMES = st.sampled_from([*(f"2017-03-{day} 08:00:00" for day in (10, 11, 12)), "someday", None])
@@ -433,7 +442,8 @@ ORDER_ROWS = st.tuples(ORDERS, st.sampled_from(["c1", "c2"]), TIMES)
 LINE_ROWS = st.tuples(
     ORDERS, st.sampled_from(["p1", "p2"]), st.sampled_from(["1", "-1"]), st.sampled_from([*NET_SALES])
 )
-TABLES = st.sampled_from(["orders", "order_lines"])
+PROMOTION_ROWS = st.tuples(st.sampled_from(["p1", "p2", None]), st.sampled_from(["2017-03-10", "March", None]))
+TABLES = st.sampled_from([*EMPTY_COLUMNS])
 NAMES = st.sampled_from(["a", "b", "c"])
 
 
@@ -452,7 +462,7 @@ def loaded_at(load: int) -> datetime:
 
 
 class Deliveries(Builds):
-    """A company that delivers orders and their lines in files: every row of them, typed, folded and judged."""
+    """A company that delivers orders, their lines and promotions in files: every row of them, typed, folded, judged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -496,6 +506,12 @@ class Deliveries(Builds):
         known = self.rows("order_lines", name) if is_longer else ()
         self.land("order_lines", name, [*known, *rows], is_typed=is_typed)
 
+    @rule(name=NAMES, rows=st.lists(PROMOTION_ROWS, min_size=1, max_size=3), is_longer=st.booleans())
+    def deliver_promotions(self, name: str, rows: list[Row], is_longer: bool) -> None:
+        """Promotions, of which equal rows stay as many as they are."""
+        known = self.rows("product_promotions", name) if is_longer else ()
+        self.land("product_promotions", name, [*known, *rows])
+
     @rule(
         table=TABLES,
         name=NAMES,
@@ -518,14 +534,14 @@ class Deliveries(Builds):
         """Shows the files in force to the warehouse."""
         kind = "double" if self.is_typed else "varchar"
         self.warehouse.connection.execute(
-            "delete from raw.orders; delete from raw.order_lines;"
-            f" alter table raw.order_lines alter net_sales type {kind} using null"
+            "".join(f"delete from raw.{table}; " for table in EMPTY_COLUMNS)
+            + f"alter table raw.order_lines alter net_sales type {kind} using null"
         )
-        rows: dict[str, list[tuple[Any, ...]]] = {"orders": [], "order_lines": []}
+        rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in EMPTY_COLUMNS}
         for (table, name), file in self.files.items():
             audit = (f"load {file.load}", loaded_at(file.load))
             rows[table] += [
-                (*self.shown(row), *[None] * (4 if table == "orders" else 5), f"{table}/{name}", number, *audit)
+                (*self.shown(row), *[None] * EMPTY_COLUMNS[table], f"{table}/{name}", number, *audit)
                 for number, row in enumerate(file.rows, start=2)
             ]
         for table, values in rows.items():
@@ -563,6 +579,17 @@ class Deliveries(Builds):
             reason = "order_id is not in orders, or its order is in quarantine"
         return (order, product, Decimal(str(quantity)), net_sales), reason
 
+    @staticmethod
+    def judged_promotion(row: Row) -> tuple[tuple[Any, ...], str | None]:
+        """The same of a promotion."""
+        product, text = row
+        start = None if text in (None, "March") else date.fromisoformat(str(text))
+        if product is None:
+            return (product, start), "product_id is missing"
+        if start is None:
+            return (product, start), "period_start is not a day" if text else "period_start is missing"
+        return (product, start), None
+
     def compare(self) -> None:
         """Every row that landed is in one that is accepted or rejected: values, reason, where it stands, copies."""
         delivered = [
@@ -591,6 +618,19 @@ class Deliveries(Builds):
             ).fetchall()
             assert Counter(found) == Counter(folded(judged))
             assert sum(row[-1] for row in found) == len(judged)
+        found = self.warehouse.connection.execute(
+            "select product_id, period_start, reject_reason, _source_file, _row_number, copies"
+            " from staging.base_contract__product_promotions"
+        ).fetchall()
+        promotions = [
+            (values, reason, file, number)
+            for table, file, number, row, _ in delivered
+            if table == "product_promotions"
+            for values, reason in [self.judged_promotion(row)]
+        ]
+        assert Counter(found) == Counter(
+            (*values, reason, file, number, 1) for values, reason, file, number in promotions
+        )
 
 
 def folded(judged: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -1,7 +1,26 @@
--- Rows of a promotion may repeat: whoever reads them asks whether one exists, never how many. So nothing is folded here.
-with source_rows as (
-    select *
-    from {{ source('contract', 'product_promotions') }}
+-- The rows of promotions file by file, typed. They may repeat: whoever reads them asks whether one exists, never how many. So nothing is
+-- folded here.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    unique_key=none,
+    pre_hook=[
+        "{{ drop_stale(model, files_of('product_promotions'), '_source_file') }}",
+        "{{ name_missing_files(model, files_of('product_promotions')) }}",
+    ],
+) }}
+
+with files as (
+    {{ missing(model, files_of('product_promotions'), '_source_file') }}
+),
+
+source_rows as (
+    select
+        product_promotions.*,
+        files.input_fingerprint
+    from {{ source('contract', 'product_promotions') }} as product_promotions
+    inner join files on product_promotions._source_file = files._source_file
+    {{ of_missing_files('product_promotions') }}
 ),
 
 final as (
@@ -21,7 +40,8 @@ final as (
         end as reject_reason,
         _source_file,
         _row_number,
-        1 as copies
+        1::bigint as copies,
+        input_fingerprint
     from source_rows
 )
 

@@ -4,13 +4,13 @@
     incremental_strategy='append',
     unique_key=none,
     pre_hook=[
-        "{{ drop_stale(model, order_files('order_lines'), '_source_file') }}",
-        "{{ name_missing_files(model, order_files('order_lines')) }}",
+        "{{ drop_stale(model, files_of('order_lines'), '_source_file') }}",
+        "{{ name_missing_files(model, files_of('order_lines')) }}",
     ],
 ) }}
 
 with files as (
-    {{ missing(model, order_files('order_lines'), '_source_file') }}
+    {{ missing(model, files_of('order_lines'), '_source_file') }}
 ),
 
 source_rows as (

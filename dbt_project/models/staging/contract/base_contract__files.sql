@@ -1,4 +1,4 @@
--- The files in force with orders and their lines, each in one fingerprint: what is typed of a file is kept for as long as that stays. A
+-- The files in force of the tables that may be large, each in one fingerprint: what is typed of a file is kept for as long as that stays. A
 -- file is delivered again under another load; and a column's type is what all of its files agree on, so that one may change the others.
 {{ config(materialized='table') }}
 
@@ -7,6 +7,7 @@
     'order_lines': [
         'order_line_id', 'order_id', 'product_id', 'quantity', 'unit_price', 'gross_sales', 'discounts', 'net_sales', 'coupon_discounts',
     ],
+    'product_promotions': ['product_id', 'store_id', 'display', 'mailer', 'period_start', 'period_end'],
 } %}
 
 {% for table, columns in tables.items() %}
