@@ -1,6 +1,8 @@
 -- Of gross sales, discounts and net sales the third follows from two; else a price tells the gross sales, and without one nothing was
 -- discounted. A price below what was received (rounded, or without a surcharge) tells of no discount. What a return takes back is its
--- net sales: the discount that it undoes is none.
+-- net sales: the discount that it undoes is none. A table, as numbering the lines passes over all of them, and several models read the result.
+{{ config(materialized='table') }}
+
 with order_lines as (
     select *
     from {{ ref('base_contract__order_lines') }}
