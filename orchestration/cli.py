@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import duckdb
 
@@ -316,10 +317,8 @@ def dev(settings: Settings, source: Source) -> int:
     """The Dagster UI with schedule and daemon, on loopback."""
     prepare(settings, source)
     _mend_ticks()
-    dagster = str(Path(sys.executable).with_name("dagster"))
-    return subprocess.run(
-        [dagster, "dev", "-w", str(PROJECT_ROOT / "workspace.yaml"), "-h", "127.0.0.1"], cwd=PROJECT_ROOT, check=False
-    ).returncode
+    os.chdir(PROJECT_ROOT)
+    _turn_into("dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml"), "-h", "127.0.0.1")
 
 
 def _mend_ticks() -> None:
@@ -348,7 +347,11 @@ def serve(settings: Settings, source: Source, part: str) -> int:
         "daemon": ["dagster-daemon", "run", *workspace],
         "webserver": ["dagster-webserver", "-h", settings.host, "-p", UI_PORT, *workspace],
     }[part]
-    # In place of this process, so that it is the service that is stopped.
+    _turn_into(name, *arguments)
+
+
+def _turn_into(name: str, *arguments: str) -> NoReturn:
+    """Runs a program in place of this process, so that who stops this one stops it."""
     os.execv(Path(sys.executable).with_name(name), [name, *arguments])
 
 
