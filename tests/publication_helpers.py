@@ -29,7 +29,7 @@ def make_warehouse(path: Path, marker: int, rows: int = 50) -> Path:
             create schema marts;
             create table core.orders as
                 select (range * 7919) % {rows} as order_id, {marker} as marker,
-                    (range / 4)::decimal(18, 2) as net_sales
+                    (range / 4)::decimal(18, 2) as net_sales, date '2024-01-01' + (range % 7)::integer as order_date
                 from range({rows});
             create view marts.orders as select * from {path.stem}.core.orders;
             create table marts.customer_360 as

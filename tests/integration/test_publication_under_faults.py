@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.resources.publication import PublicationError, PublicationStore
+from orchestration.resources.publication import LARGE_TABLE_ROWS, PublicationError, PublicationStore
 from tests.publication_helpers import (
     DAY,
     contents,
@@ -40,10 +40,12 @@ PUBLICATIONS = 52
 PUBLISHER = """
 import os, signal, sys
 from pathlib import Path
+from orchestration.resources import publication
 from orchestration.resources.publication import PublicationStore
 from tests.publication_helpers import DAY, contents
 
-root, warehouse, keep, stop_at, stop_signal = sys.argv[1:]
+root, warehouse, keep, stop_at, stop_signal, large_table_rows = sys.argv[1:]
+publication.LARGE_TABLE_ROWS = int(large_table_rows)
 STEPS = {
     "mkdir", "flock", "connect", "begin", "execute", "commit", "__exit__", "replace", "fsync",
     "chmod", "symlink", "unlink",
@@ -75,8 +77,10 @@ def start_publisher(
     warehouse: Path,
     stop_at: int = NEVER,
     stop_signal: signal.Signals = signal.SIGKILL,
+    large_table_rows: int = LARGE_TABLE_ROWS,
 ) -> "subprocess.Popen[str]":
-    return start_python(PUBLISHER, store.root, warehouse, store.keep, stop_at, int(stop_signal))
+    arguments = (store.root, warehouse, store.keep, stop_at, int(stop_signal), large_table_rows)
+    return start_python(PUBLISHER, *arguments)
 
 
 def assert_recovers(store: PublicationStore, before: int | None, during: int, after: int) -> None:
@@ -99,8 +103,9 @@ def assert_recovers(store: PublicationStore, before: int | None, during: int, af
 # Kills --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("published_before", [0, 3])
-def test_killed_before_every_step(tmp_path: Path, published_before: int) -> None:
+# From nothing, and out of the version before with all tables large.
+@pytest.mark.parametrize(("published_before", "large_table_rows"), [(0, LARGE_TABLE_ROWS), (3, 1)])
+def test_killed_before_every_step(tmp_path: Path, published_before: int, large_table_rows: int) -> None:
     during, _ = warehouse_with(1000)
     prepared = PublicationStore(tmp_path / "prepared", keep=2)
     for marker in range(published_before):
@@ -110,7 +115,7 @@ def test_killed_before_every_step(tmp_path: Path, published_before: int) -> None
         store = PublicationStore(tmp_path / str(step), keep=2)
         if published_before:
             shutil.copytree(prepared.root, store.root, symlinks=True)
-        publisher = start_publisher(store, during, stop_at=step)
+        publisher = start_publisher(store, during, stop_at=step, large_table_rows=large_table_rows)
         output, errors = publisher.communicate()
         if publisher.returncode == 0:
             assert published_marker(store) == 1000
