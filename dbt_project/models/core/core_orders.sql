@@ -19,13 +19,14 @@ dated_orders as (
     from {{ dated_orders() }}
 ),
 
-missing_orders as (
-    select dated_orders.*
-    from dated_orders
-    {%- if is_incremental() %}
-    anti join {{ this }} as built on dated_orders.order_id = built.order_id
-    {%- endif %}
-),
+{% if is_incremental() -%}
+    missing_orders as (
+        select dated_orders.*
+        from dated_orders
+        anti join {{ this }} as built on dated_orders.order_id = built.order_id
+    ),
+
+{% endif -%}
 
 -- The number of an order needs the customer's others.
 orders as (
@@ -39,9 +40,11 @@ orders as (
 order_lines as (
     select order_lines.*
     from {{ ref('core_order_lines') }} as order_lines
+    {%- if is_incremental() %}
     semi join missing_orders
         on order_lines.order_date = missing_orders.order_date
             and order_lines.order_id = missing_orders.order_id
+    {%- endif %}
 ),
 
 amounts as (
@@ -100,7 +103,9 @@ final as (
         numbered.order_date,
         days.input_fingerprint
     from numbered
+    {%- if is_incremental() %}
     semi join missing_orders on numbered.order_id = missing_orders.order_id
+    {%- endif %}
     inner join days on numbered.order_date = days.order_date
     left join amounts on numbered.order_id = amounts.order_id
 )
