@@ -103,11 +103,11 @@ final as (
         numbered.order_date,
         days.input_fingerprint
     from numbered
-    {%- if is_incremental() %}
-    semi join missing_orders on numbered.order_id = missing_orders.order_id
-    {%- endif %}
     inner join days on numbered.order_date = days.order_date
     left join amounts on numbered.order_id = amounts.order_id
+    {%- if is_incremental() %}
+    where numbered.order_id in (select missing_orders.order_id from missing_orders)
+    {%- endif %}
 )
 
 select * from final
