@@ -11,7 +11,8 @@ the marts are good (the gates do, and hand over the content that they saw), anyt
     <root>/.lock                          held while a publication or a rollback runs
 
 A version is made of the current one where that has large tables: what is equal stays, and of the others
-the days that changed are written. All of it is then read again; what is not as expected is built from nothing.
+the days that changed are written. All of it is then read again; what is not as expected is built from nothing,
+and so is one version of as many as are kept.
 
 A version exists from the moment its `.duckdb` file has its name: all else is on disk by then. It is
 what readers get from the moment the symlink is replaced. A crash between the two leaves an intact
@@ -189,7 +190,9 @@ class PublicationStore:
             self._remove_leftovers()
             try:
                 build = partial(self._build, warehouse, expected, version, as_of_date, source, fresh_until)
-                publication = self._built_from_best(build, expected)
+                # Else what is gone could stay in the room of its rows for longer than versions are kept.
+                is_from_nothing = number % self.keep == 0
+                publication = build(None) if is_from_nothing else self._built_from_best(build, expected)
                 self._make_current(version)
             except BaseException:
                 with suppress(OSError):

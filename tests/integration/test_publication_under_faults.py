@@ -104,7 +104,7 @@ def assert_recovers(store: PublicationStore, before: int | None, during: int, af
 
 
 # From nothing, and out of the version before with all tables large.
-@pytest.mark.parametrize(("published_before", "large_table_rows"), [(0, LARGE_TABLE_ROWS), (3, 1)])
+@pytest.mark.parametrize(("published_before", "large_table_rows"), [(0, LARGE_TABLE_ROWS), (4, 1)])
 def test_killed_before_every_step(tmp_path: Path, published_before: int, large_table_rows: int) -> None:
     during, _ = warehouse_with(1000)
     prepared = PublicationStore(tmp_path / "prepared", keep=2)

@@ -235,6 +235,18 @@ def test_what_is_said_of_a_kept_table_is_said_anew(
         assert connection.execute(said).fetchall() == [("Net.",)]
 
 
+def test_one_version_of_those_that_are_kept_is_built_from_nothing(
+    store: PublicationStore, tmp_path: Path, large_tables: list[bool]
+) -> None:
+    for number in range(1, 8):
+        large_tables.clear()
+        warehouse = large_warehouse(
+            tmp_path / "warehouse.duckdb", f"delete from marts.orders where net_sales = {number}"
+        )
+        store.publish(warehouse, contents(warehouse), as_of_date=DAY, source="sample")
+        assert large_tables == ([] if number in (1, 3, 6) else [True])
+
+
 def test_a_version_is_built_from_nothing_where_the_current_one_is_damaged(
     store: PublicationStore, tmp_path: Path, large_tables: list[bool]
 ) -> None:
