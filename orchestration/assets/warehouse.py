@@ -4,6 +4,7 @@ dbt runs in a process of its own, as in this one it would keep the warehouse's l
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def _build(
         broken = list(dict.fromkeys(result.describe_failure() for result in results if result.blocks))
         raise Failure(
             description="\n".join(broken)
-            or f"dbt could not build the tables: {_last_line(invocation.get_error())}."
+            or f"dbt could not build the tables: {_why(invocation.get_error(), settings)}."
             f" What dbt did is in {run_folder(settings)}",
             allow_retries=False,
         )
@@ -137,8 +138,14 @@ def _with_content(
     return output.with_metadata(metadata)
 
 
-def _last_line(error: Exception | None) -> str:
-    return str(error).strip().splitlines()[-1] if error else "it ended without a result"
+def _why(error: Exception | None, settings: Settings) -> str:
+    """The end of what dbt says; where memory ran out, for what, and what to do."""
+    lines = str(error).strip().splitlines() if error else ["it ended without a result"]
+    for line, following in pairwise(lines):
+        if "Out of Memory Error" in following:
+            given = f"CUSTOMER360_MEMORY_LIMIT, {settings.memory_limit}"
+            return f"{line.strip()}: {given}, was not enough. Give more"
+    return lines[-1]
 
 
 def build_warehouse(
