@@ -62,7 +62,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# What is not built, with the fingerprint that its rows will have. #}
+{# What is not built, with the fingerprint that its rows will have. Each is told once: the engine would keep one for every row in memory. #}
 {% macro missing(model, inputs, key, variables=[]) -%}
     select
         inputs.{{ key }},
@@ -70,7 +70,7 @@
     from {{ inputs }} as inputs
     {%- if is_incremental() %}
     where {{ built_fingerprint(model, key, variables) }} not in (
-        select built.input_fingerprint
+        select distinct built.input_fingerprint
         from {{ this }} as built
         where built.input_fingerprint is not null
     )

@@ -14,7 +14,7 @@ with campaigns as (
         {{ built_fingerprint(model, 'campaign_id') }} as input_fingerprint
     from {{ ref('campaign_inputs') }} as inputs
     {%- if is_incremental() %}
-    where inputs.campaign_id not in (select built.campaign_id from {{ this }} as built)
+    where inputs.campaign_id not in (select distinct built.campaign_id from {{ this }} as built)
     {%- endif %}
 ),
 

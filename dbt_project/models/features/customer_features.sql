@@ -17,7 +17,7 @@ with cut_offs as (
         {{ built_fingerprint(model, 'as_of_date', ['small_visit_net_sales', 'large_visit_net_sales']) }} as input_fingerprint
     from {{ ref('feature_cut_offs') }} as inputs
     {%- if is_incremental() %}
-    where inputs.as_of_date not in (select built.as_of_date from {{ this }} as built)
+    where inputs.as_of_date not in (select distinct built.as_of_date from {{ this }} as built)
     {%- endif %}
 ),
 
