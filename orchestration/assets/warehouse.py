@@ -4,7 +4,6 @@ dbt runs in a process of its own, as in this one it would keep the warehouse's l
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from dagster import (
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
 from orchestration.checks.asset_checks import asset_check_result, is_asked
-from orchestration.checks.dbt_tests import relation_name, test_results, tested_tables
+from orchestration.checks.dbt_tests import out_of_memory, relation_name, test_results, tested_tables
 from orchestration.checks.marts import marts_suites, read_frame
 from orchestration.checks.records import record, relation_contents
 from orchestration.content_hash import TableContent
@@ -108,10 +107,14 @@ def _build(
         for event in events:
             yield _with_content(event, context, connection, contents) if isinstance(event, Output) else event
     if not invocation.is_successful():
-        broken = list(dict.fromkeys(result.describe_failure() for result in results if result.blocks))
+        told = [result.describe_failure() for result in results if result.blocks]
+        starved = out_of_memory(run_results) if run_results.exists() else []
+        if starved:
+            given = f"CUSTOMER360_MEMORY_LIMIT, {settings.memory_limit},"
+            told.insert(0, f"{given} was not enough for {', '.join(starved)}. Give more")
         raise Failure(
-            description="\n".join(broken)
-            or f"dbt could not build the tables: {_why(invocation.get_error(), settings)}."
+            description="\n".join(dict.fromkeys(told))
+            or f"dbt could not build the tables: {_last_line(invocation.get_error())}."
             f" What dbt did is in {run_folder(settings)}",
             allow_retries=False,
         )
@@ -138,14 +141,8 @@ def _with_content(
     return output.with_metadata(metadata)
 
 
-def _why(error: Exception | None, settings: Settings) -> str:
-    """The end of what dbt says; where memory ran out, for what, and what to do."""
-    lines = str(error).strip().splitlines() if error else ["it ended without a result"]
-    for line, following in pairwise(lines):
-        if "Out of Memory Error" in following:
-            given = f"CUSTOMER360_MEMORY_LIMIT, {settings.memory_limit}"
-            return f"{line.strip()}: {given}, was not enough. Give more"
-    return lines[-1]
+def _last_line(error: Exception | None) -> str:
+    return str(error).strip().splitlines()[-1] if error else "it ended without a result"
 
 
 def build_warehouse(

@@ -87,6 +87,15 @@ def _outcomes(run_results_path: Path) -> list[dict[str, Any]]:
     return list(json.loads(run_results_path.read_text(encoding="utf-8"))["results"])
 
 
+def out_of_memory(run_results_path: Path) -> list[str]:
+    """Names of the models, seeds and tests that a dbt run had not memory enough for."""
+    return [
+        outcome["unique_id"].split(".")[2]
+        for outcome in _outcomes(run_results_path)
+        if "Out of Memory Error" in (outcome.get("message") or "")
+    ]
+
+
 def test_results(
     manifest: Mapping[str, Any],
     run_results_path: Path,

@@ -239,14 +239,6 @@ def test_a_damaged_warehouse_is_named_and_removing_it_is_all_there_is_to_do(past
     assert past.query("select distinct as_of_date from marts.customer_360_history") == [(DAY,)]
 
 
-def test_memory_that_is_not_enough_is_named(new_home: Callable[[], Home]) -> None:
-    home = new_home()
-    outcome = home.refresh(CUSTOMER360_MEMORY_LIMIT="30MB")
-    assert outcome.returncode == 1
-    assert "CUSTOMER360_MEMORY_LIMIT, 30MB, was not enough. Give more" in outcome.stdout + outcome.stderr
-    assert home.store.current() is None
-
-
 def test_rows_from_the_day_on_change_nothing_of_that_day(past: Home, new_home: Callable[[], Home]) -> None:
     home = new_home()
     at_midnight = (
