@@ -544,8 +544,7 @@ def _copy_marts(
             connection.execute(f"drop {kind} {_qualified(name)}")
     for name, (_, comment) in sorted(relations.items()):
         if name not in kept:
-            source = f"{quote_identifier(catalog)}.{_qualified(name)}"
-            connection.execute(f"create table {_qualified(name)} as select * from {source}")
+            connection.execute(f"create table {_qualified(name)} as select * from {_qualified(name, catalog)}")
         connection.execute(f"comment on table {_qualified(name)} is {_literal(comment)}")
     column_comments = connection.execute(
         f"""
@@ -580,7 +579,7 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, name: str, catalog:
     Writing all rows again would take most of a publication: they are compressed, and of nearly all days unchanged.
     The room of rows that were replaced DuckDB takes back: 200 times a fortieth of the days made a file a sixth larger.
     """
-    table, source = _qualified(name), f"{quote_identifier(catalog)}.{_qualified(name)}"
+    table, source = _qualified(name), _qualified(name, catalog)
     columns = columns_of(connection, table)
     day = next((column for column, dtype in columns if column in DAY_COLUMNS and dtype == "DATE"), None)
     if day is None or _counted(name, held) < LARGE_TABLE_ROWS or columns != columns_of(connection, source):
@@ -679,8 +678,9 @@ def _number(version: str) -> int:
     return int(version.split("-")[0])
 
 
-def _qualified(table_name: str) -> str:
-    return f"{_SCHEMA}.{quote_identifier(table_name)}"
+def _qualified(table_name: str, catalog: str | None = None) -> str:
+    database = "" if catalog is None else f"{quote_identifier(catalog)}."
+    return f"{database}{_SCHEMA}.{quote_identifier(table_name)}"
 
 
 def _literal(value: object) -> str:

@@ -406,7 +406,7 @@ def test_any_sequence_of_loads_gives_what_one_build_gives(small_home: Home, tmp_
 
 
 # What is kept of the contract's large tables: file by file, orders and their lines then by the order's day.
-FOLDED = tuple(
+KEPT_OF_CONTRACT = tuple(
     f"base_contract__{name}"
     for name in ("typed_orders", "typed_order_lines", "orders", "order_lines", "product_promotions")
 )
@@ -647,6 +647,6 @@ def folded(judged: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 def test_any_sequence_of_the_contracts_files_gives_what_one_build_gives(contract_home: Home, tmp_path: Path) -> None:
     """Late, corrected, repeated, moved, withdrawn files; lines before their orders; amounts as text and typed."""
-    Deliveries.steps = compiled_steps(contract_home, FOLDED, tmp_path / "data")
+    Deliveries.steps = compiled_steps(contract_home, KEPT_OF_CONTRACT, tmp_path / "data")
     Deliveries.prepared = RAW_CONTRACT
     run_any_sequence(Deliveries)

@@ -132,7 +132,7 @@ def test_killed_before_every_step(tmp_path: Path, published_before: int, large_t
     assert steps.count("fsync") == 5
     assert steps.count("replace") >= 4
     assert steps.count("symlink") == 1
-    assert steps.count("execute") > 15
+    assert steps.count("execute") > (35 if published_before else 15), "out of the version before takes more of them"
     assert steps.count("unlink") == (4 if published_before else 2)
     assert steps[-1] == "__exit__"
 

@@ -174,15 +174,14 @@ def large_tables(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return told
 
 
-def publish_again(store: PublicationStore, tmp_path: Path, change: str) -> Publication:
+def publish_again(store: PublicationStore, tmp_path: Path, change: str) -> None:
     """Publishes a large warehouse, and then one that was changed; what readers get is exactly that."""
     for changed in ("", change):
         warehouse = large_warehouse(tmp_path / "warehouse.duckdb", changed)
         expected = contents(warehouse)
-        published = store.publish(warehouse, expected, as_of_date=DAY, source="sample")
+        store.publish(warehouse, expected, as_of_date=DAY, source="sample")
     assert contents(store.current_file()) == expected
     assert files_of(store) == files_expected_of(store)
-    return published
 
 
 @pytest.mark.parametrize(
