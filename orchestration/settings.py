@@ -30,9 +30,13 @@ TELEMETRY_OFF = {
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-# A registry that does not answer is given up on within seconds: the champion scores without it. Files come without bars
-# of progress between the lines of a log. What is set stays.
-REGISTRY_CLIENT = {
+# How libraries behave here, unless something else is set.
+LIBRARY_DEFAULTS = {
+    # Threads of LightGBM hardly spin while they wait for each other: beside another job on the same two cores it trains
+    # four times as fast so, alone at most a tenth slower (LightGBM 4.7).
+    "GOMP_SPINCOUNT": "5000",
+    # A registry that does not answer is given up on within seconds: the champion scores without it. Files come without
+    # bars of progress between the lines of a log.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -537,7 +541,7 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: A value cannot be used; the message names the setting, the value and what is expected.
     """
     os.environ.update(TELEMETRY_OFF)
-    os.environ.update({name: value for name, value in REGISTRY_CLIENT.items() if name not in os.environ})
+    os.environ.update({name: value for name, value in LIBRARY_DEFAULTS.items() if name not in os.environ})
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -30,7 +31,7 @@ from orchestration.checks.dbt_tests import relation_name
 from orchestration.content_hash import table_content
 from orchestration.settings import MODELS
 from tests.benchmarks.models import show
-from tests.benchmarks.refresh import Measured, measure
+from tests.benchmarks.refresh import Measured, huge_pages, measure
 from tests.contract_export import QUERIES, export_contract
 from tests.generated_company import write_company, write_transactions
 from tests.pipeline import Home
@@ -187,7 +188,8 @@ def main(sizes: list[int], with_models: bool, source: str) -> None:
         ]
         show("the costliest steps, seconds of processors", ("step", "everything", "a day more"), steps)
     first, lines = grown[sizes[0]], [one.lines for one in grown.values()]
-    results: dict[str, dict[str, float]] = {
+    results: dict[str, Any] = {
+        "huge_pages": huge_pages(),
         "day_to_full": {str(times): one.day.cpu_seconds / one.full.cpu_seconds for times, one in grown.items()},
         "day_to_smallest_day": {
             str(times): one.day.cpu_seconds / first.day.cpu_seconds for times, one in grown.items()

@@ -8,6 +8,7 @@ what these cost is shown by itself, and beside bare LightGBM in `tests.benchmark
 
 import json
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -85,6 +86,13 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
+def huge_pages() -> str:
+    """To whom Linux gives huge pages of memory; without them DuckDB's joins and sums may take several times as long."""
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    chosen = re.search(r"\[(\w+)\]", setting.read_text()) if setting.exists() else None
+    return chosen.group(1) if chosen else "unknown"
+
+
 def median(measurement: Callable[[], Measured]) -> Measured:
     """The middle of some measurements, and the highest peak."""
     measured = [measurement() for _ in range(REPEATS)]
@@ -145,7 +153,7 @@ def main() -> None:
         small = Home(folder / "small", cut_sample(folder / "input"))
         whole = Home(folder / "whole")
         command = [sys.executable, "-m", "orchestration", "refresh"]
-        results: dict[str, Any] = {"cores": os.cpu_count(), "repeats": REPEATS}
+        results: dict[str, Any] = {"cores": os.cpu_count(), "huge_pages": huge_pages(), "repeats": REPEATS}
         alone = {"CUSTOMER360_MODELS": "none"}
         first = measure(command, whole.environment())
         with_models = median(lambda: measure(command, whole.environment()))
@@ -179,7 +187,8 @@ def main() -> None:
             "code_location_seconds": location,
             "code_location_to_its_libraries": location / libraries,
         }
-    print(json.dumps({name: round(value, 3) for name, value in results.items()}, indent=2))
+    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in results.items()}
+    print(json.dumps(rounded, indent=2))
 
 
 if __name__ == "__main__":
