@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+import duckdb
 from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRunStatus, Definitions, RunsFilter
 from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.plan.objects import StepFailureData
@@ -40,6 +41,11 @@ class Outcome:
 def _reason(failure: StepFailureData) -> str:
     """What a step said when it gave up, else the error that stopped it."""
     said = failure.user_failure_data.description if failure.user_failure_data else None
+    error = failure.error
+    while error is not None:
+        if error.cls_name == duckdb.OutOfMemoryException.__name__:
+            return "CUSTOMER360_MEMORY_LIMIT was not enough for it. Give more"
+        error = error.cause
     return said or (failure.error.to_string() if failure.error else "it failed without a word")
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 from dagster import (
     AssetExecutionContext,
@@ -16,7 +17,7 @@ from dagster import (
     materialize,
 )
 
-from orchestration.run import ENDS_WITHIN_SECONDS, end_killed_runs
+from orchestration.run import ENDS_WITHIN_SECONDS, end_killed_runs, failures_of
 
 
 class Lock(ConfigurableResource["Lock"]):
@@ -64,3 +65,16 @@ def test_a_run_that_is_about_to_end_is_left_alone(
         failures = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
     assert ended == expected
     assert len(list(failures)) == sum(expected)
+
+
+@asset
+def starved() -> None:
+    """An asset whose query does not fit into its memory."""
+    with duckdb.connect(config={"memory_limit": "1MB", "temp_directory": ""}) as connection:
+        connection.execute("select range, count(*) from range(1000000) group by all order by all").fetchall()
+
+
+def test_too_little_memory_is_named_with_its_setting(tmp_path: Path) -> None:
+    with DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run_id = materialize([starved], instance=instance, raise_on_error=False).run_id
+        assert failures_of(instance, run_id) == ["starved: CUSTOMER360_MEMORY_LIMIT was not enough for it. Give more"]
