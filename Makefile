@@ -80,6 +80,7 @@ bench: setup ## the benchmarks, each a ratio against a floor measured in the sam
 	$(BIN)/python -m tests.benchmarks.databases
 	$(BIN)/python -m tests.benchmarks.contract
 	$(BIN)/python -m tests.benchmarks.growth
+	$(BIN)/python -m tests.benchmarks.pages
 
 manifest: setup ## parses the dbt project, where it has changed
 	@$(RUN) manifest
