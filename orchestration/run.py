@@ -41,12 +41,14 @@ class Outcome:
 def _reason(failure: StepFailureData) -> str:
     """What a step said when it gave up, else the error that stopped it."""
     said = failure.user_failure_data.description if failure.user_failure_data else None
-    error = failure.error
-    while error is not None:
-        if error.cls_name == duckdb.OutOfMemoryException.__name__:
-            return "CUSTOMER360_MEMORY_LIMIT was not enough for it. Give more"
-        error = error.cause
-    return said or (failure.error.to_string() if failure.error else "it failed without a word")
+    if said or failure.error is None:
+        return said or "it failed without a word"
+    cause = failure.error
+    while cause.cls_name != duckdb.OutOfMemoryException.__name__:
+        if cause.cause is None:
+            return failure.error.to_string()
+        cause = cause.cause
+    return f"CUSTOMER360_MEMORY_LIMIT was not enough ({cause.message.splitlines()[0]}). Give more"
 
 
 def failures_of(instance: DagsterInstance, run_id: str) -> list[str]:

@@ -12,6 +12,7 @@ from dagster import (
     ConfigurableResource,
     DagsterEventType,
     DagsterInstance,
+    Failure,
     InitResourceContext,
     asset,
     materialize,
@@ -67,14 +68,31 @@ def test_a_run_that_is_about_to_end_is_left_alone(
     assert len(list(failures)) == sum(expected)
 
 
-@asset
-def starved() -> None:
-    """An asset whose query does not fit into its memory."""
+def starve() -> None:
     with duckdb.connect(config={"memory_limit": "1MB", "temp_directory": ""}) as connection:
         connection.execute("select range, count(*) from range(1000000) group by all order by all").fetchall()
 
 
+@asset
+def starved() -> None:
+    """An asset whose query does not fit into its memory."""
+    starve()
+
+
+@asset
+def starved_and_said_so() -> None:
+    """One that tells what became of it itself."""
+    try:
+        starve()
+    except duckdb.Error as error:
+        raise Failure(description="nothing was written") from error
+
+
 def test_too_little_memory_is_named_with_its_setting(tmp_path: Path) -> None:
     with DagsterInstance.local_temp(str(tmp_path)) as instance:
-        run_id = materialize([starved], instance=instance, raise_on_error=False).run_id
-        assert failures_of(instance, run_id) == ["starved: CUSTOMER360_MEMORY_LIMIT was not enough for it. Give more"]
+        run_id = materialize([starved, starved_and_said_so], instance=instance, raise_on_error=False).run_id
+        told = sorted(failures_of(instance, run_id))
+    assert told[0].startswith("starved: CUSTOMER360_MEMORY_LIMIT was not enough (")
+    assert "Out of Memory Error: failed to allocate" in told[0]
+    assert told[0].endswith("). Give more")
+    assert told[1:] == ["starved_and_said_so: nothing was written"]
