@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import tempfile
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,15 @@ class ArtefactError(ValueError):
 def sha256_of(content: bytes) -> str:
     """SHA-256 of `content`, in hex."""
     return hashlib.sha256(content).hexdigest()
+
+
+@lru_cache
+def made_by(*libraries: str) -> str:
+    """A hash over what something is made by: the code here, and the versions of some libraries."""
+    digest = hashlib.sha256(" ".join(version(name) for name in libraries).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def to_text(kind: str, state: dict[str, Any]) -> bytes:

@@ -10,8 +10,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -256,7 +254,8 @@ class PropensityModel(BaseEstimator):  # type: ignore[misc]
         folds = () if moment is None else self._folds_forward(frame, moment)
         # What became of a row after the moment is not looked at; its label, as known then, is among its columns.
         later = [column for column in (spec.event_column, spec.closed_column, spec.window_end_column) if column]
-        digest = hashlib.sha256(f"{_made_by()} {moment} {spec.model_dump_json()}".encode())
+        made_by = artefact.made_by("lightgbm", "numpy", "scikit-learn")
+        digest = hashlib.sha256(f"{made_by} {moment} {spec.model_dump_json()}".encode())
         for part in (rows, *(part for train, _, test, _ in folds for part in (train, test))):
             columns = part.drop(columns=later, errors="ignore")
             digest.update(" ".join(columns.columns).encode())
@@ -490,15 +489,6 @@ class PropensityModel(BaseEstimator):  # type: ignore[misc]
                 f"{name} is whole but not a model of this version ({error}). Train anew"
             ) from error
         return made
-
-
-@lru_cache
-def _made_by() -> str:
-    """A hash over what a fit is made by: the code here, and the versions of the libraries that learn."""
-    digest = hashlib.sha256(" ".join(version(name) for name in ("lightgbm", "numpy", "scikit-learn")).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 _FITTED = ("as_of_", "rows_", "positives_", "first_time_", "last_time_", "notes_")

@@ -5,6 +5,7 @@ products and groups of products, never a person.
 """
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ml.recommendation_items import Items
 from ml.recommendation_specification import RecommendationSpecification
 from ml.specification import Scores
 
+EPOCH = date(1970, 1, 1).toordinal()
 BUY_AGAIN, DISCOVER = "buy_again", "discover"
 # A source that says at least this of a product, over the highest that it says of any that is new, is a reason.
 MUCH = 0.5
@@ -67,23 +69,24 @@ def make_lists(
     return Lists(order, place_within(rows.customer[order]) + 1, nth + 1)
 
 
-def due_reasons(pairs: Pairs, visits: Codes, pair: Codes) -> list[str]:
-    """Why something is in `buy_again`: how often, in which rhythm, how long ago.
+def due_reasons(pairs: Pairs, visits: Codes, pair: Codes, day: int) -> list[str]:
+    """Why something is in `buy_again`: how often, in which rhythm, when last. True on later days as well.
 
     Args:
         pairs: What the customers bought before.
         visits: Of each customer.
         pair: Rows of `pairs`.
+        day: As of which the pairs are, in days since 1970-01-01.
     """
     found = []
     for row in pair:
-        times, since = int(pairs.visits[row]), _days(pairs.days_since[row])
-        total = int(visits[pairs.customer[row]])
+        times, total = int(pairs.visits[row]), int(visits[pairs.customer[row]])
+        last = date.fromordinal(EPOCH + day - int(pairs.days_since[row]))
         if times == 1:
-            found.append(f"bought on 1 of {_count(total, 'visit')}, {since} ago")
+            found.append(f"bought on 1 of {_count(total, 'visit')}, on {last}")
         else:
             gap = (pairs.days_since_first[row] - pairs.days_since[row]) / (times - 1)
-            found.append(f"bought on {times} of {total} visits, usually every {_days(gap)}, last {since} ago")
+            found.append(f"bought on {times} of {total} visits, usually every {_days(gap)}, last on {last}")
     return found
 
 

@@ -26,7 +26,7 @@ on, FUEL, MISCELLANEOUS and COUPON left out: Recall@10 / nDCG@10 of all products
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import lightgbm as lgb
@@ -235,11 +235,11 @@ class Pool:
 
 @dataclass(frozen=True)
 class Recommender:
-    """What a day's lists are made with: prepared once by `prepare`, then asked batch by batch of customers.
+    """What lists are made with: prepared once by `prepare`, then asked batch by batch of customers, on some days.
 
     Attributes:
         specification: Lengths and limits, exclusions.
-        items: The item side of the day.
+        items: The item side, with the day that the lists are of.
         model: The ranker; None to fall back on frequency and popularity.
         rules: Confidence of rules, row = antecedent, shape (products, products); None where there are none.
         popular: With all customers.
@@ -254,6 +254,18 @@ class Recommender:
     popular: Pool
     popular_in: Mapping[str, Pool]
     discovery_reasons: DiscoveryReasons
+
+    def on(self, day: Moment) -> Self:
+        """The same asked on a later day: what customers bought until then counts, of the products nothing newer does.
+
+        Raises:
+            ValueError: The day is before the one that the item side is of.
+        """
+        number = day_number(day)
+        if number < self.items.day:
+            made = pd.Timestamp(self.items.day, unit="D").date()
+            raise ValueError(f"lists of {pd.Timestamp(day).date()} are asked of an item side of {made}, a later day")
+        return replace(self, items=replace(self.items, day=number))
 
     def recommend(self, customers: pd.DataFrame, purchases: pd.DataFrame) -> pd.DataFrame:
         """The lists of some customers.
@@ -329,7 +341,7 @@ class Recommender:
         """Reasons of what was bought before; the others are not filled in."""
         reason = np.full(len(made.row), "", dtype=object)
         is_own = ~rows.is_new[made.row]
-        reason[is_own] = due_reasons(pairs, count_visits(theirs), rows.pair[made.row[is_own]])
+        reason[is_own] = due_reasons(pairs, count_visits(theirs), rows.pair[made.row[is_own]], self.items.day)
         return reason
 
     def _frame(

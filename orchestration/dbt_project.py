@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,12 @@ def thresholds(settings: Settings | None = None) -> dict[str, Any]:
                 f" {settings.keep_score_days}: what became of them could never be seen. Keep them longer"
             )
     return values
+
+
+def newest_on_grid(day: date, variables: Mapping[str, Any]) -> date:
+    """The newest day of the grid of cut-offs, on or before a day; `variables` are `thresholds`."""
+    anchor = date.fromisoformat(str(variables["feature_grid_anchor"]))
+    return day - timedelta(days=(day - anchor).days % int(variables["feature_grid_days"]))
 
 
 def dbt_vars(settings: Settings, source: Source) -> str:

@@ -16,6 +16,7 @@ from orchestration.landing import LandingError, LedgerEntry, read_ledger, verify
 from orchestration.resources.publication import PublicationStore
 from orchestration.resources.registry import RegistryError, registry_of
 from orchestration.resources.warehouse import exclusive_lock
+from orchestration.scores import sealed_and_found
 from orchestration.settings import MODELS, Settings
 
 RUNS_AT_A_TIME = 100
@@ -176,15 +177,13 @@ def _damaged_models(settings: Settings) -> Iterator[str]:
 def _damaged_scores(settings: Settings) -> Iterator[str]:
     with duckdb.connect() as connection:
         for path in sorted(settings.scores_dir.glob("*/*.parquet")):
+            remedy = f"Remove it; make refresh AS_OF={_day_of(path)} makes it again"
             try:
-                names = connection.read_parquet(str(path)).columns
-                columns = ", ".join(f"max(hash({quote_identifier(name)}))" for name in names)
-                connection.execute(f"select {columns} from read_parquet(?)", [str(path)]).fetchall()
+                seal, found = sealed_and_found(connection, path)
+                if seal not in (None, found):
+                    yield f"{path} is not what was written. {remedy}"
             except duckdb.Error as error:
-                yield (
-                    f"{path} cannot be read ({str(error).splitlines()[0]}). Remove it; make refresh AS_OF="
-                    f"{_day_of(path)} makes it again"
-                )
+                yield f"{path} cannot be read ({str(error).splitlines()[0]}). {remedy}"
 
 
 def _damaged_warehouse(settings: Settings) -> Iterator[str]:

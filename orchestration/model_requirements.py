@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from orchestration.dbt_project import newest_on_grid
 from orchestration.models import (
     ChurnModel,
     CustomerSegments,
@@ -65,7 +66,7 @@ class OrderDays:
             as_of_date: Nothing from this day on has been seen.
             variables: With the grid of cut-offs.
         """
-        self._connection, self.as_of_date = connection, as_of_date
+        self._connection, self.as_of_date, self._variables = connection, as_of_date, variables
         self._anchor = date.fromisoformat(str(variables["feature_grid_anchor"]))
         self._grid = int(variables["feature_grid_days"])
         connection.execute(
@@ -96,7 +97,7 @@ class OrderDays:
 
     def newest_cut_off(self, before: date) -> date:
         """The newest on or before a day."""
-        return before - timedelta(days=(before - self._anchor).days % self._grid)
+        return newest_on_grid(before, self._variables)
 
     def churn_rows(self, first: date, last: date, activity_days: int, window_days: int) -> tuple[int, int]:
         """Eligible rows of the cut-offs from one day to another, and those of them that churned."""

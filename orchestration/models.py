@@ -7,13 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from hashlib import sha256
+from inspect import getsource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import duckdb
 
-from orchestration.dbt_project import thresholds
+from orchestration.dbt_project import newest_on_grid, thresholds
 from orchestration.resources.registry import RegisteredModel
+from orchestration.scores import ScoreFiles, sealed_and_found
 from orchestration.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,8 +34,9 @@ if TYPE_CHECKING:
 
 # Rows that are in memory at a time while scoring; DuckDB gives them in vectors of 2,048.
 BATCH_VECTORS = 25
-# A customer has hundreds of purchases.
-RECOMMENDATION_VECTORS = 1
+# Customers whose lists are made at a time, as each has hundreds of purchases; rows of lists that are taken over.
+LISTS_IN_MEMORY = 2048
+ROWS_TAKEN_OVER = 25 * 2048
 # What products have in common is learned from so many customers at most, drawn by the hash of their names: more add
 # little, and memory stays as it is.
 LEARNED_FROM_CUSTOMERS = 10_000
@@ -102,14 +106,19 @@ def _propensity(registered: RegisteredModel | None, threads: int) -> "Propensity
     return PropensityModel.from_text(registered.content, registered.sha256, threads)
 
 
-def _frames(
-    connection: duckdb.DuckDBPyConnection, query: str, day: date, vectors: int = BATCH_VECTORS
-) -> Iterator["pd.DataFrame"]:
+def _frames(connection: duckdb.DuckDBPyConnection, query: str, day: date) -> Iterator["pd.DataFrame"]:
     """The rows of a query about a day in batches, so that memory does not grow with the customers."""
     with connection.cursor() as cursor:
         cursor.execute(query, {"day": day})
-        while not (frame := cursor.fetch_df_chunk(vectors)).empty:
+        while not (frame := cursor.fetch_df_chunk(BATCH_VECTORS)).empty:
             yield frame
+
+
+def _parts(connection: duckdb.DuckDBPyConnection, table: str, rows: int) -> Iterator["pd.DataFrame"]:
+    """The rows of a temporary table, so many at a time: no other cursor sees it."""
+    (count,) = connection.execute(f"select count(*) from {table}").fetchall()[0]
+    for first in range(0, count, rows):
+        yield connection.execute(f"from {table} where rowid >= {first} and rowid < {first + rows}").df()
 
 
 def _customers(connection: duckdb.DuckDBPyConnection, columns: str, day: date) -> Iterator["pd.DataFrame"]:
@@ -465,9 +474,18 @@ def _segments(registered: RegisteredModel | None) -> "SegmentModel | None":
 
 @dataclass(frozen=True)
 class Recommendations:
-    """What customers bought teaches what they buy next; everybody gets two lists, to buy again and to discover."""
+    """What customers bought teaches what they buy next; everybody gets two lists, to buy again and to discover.
+
+    Products are looked at on the grid of cut-offs, a customer from then on whenever they bought: what nothing has
+    happened to is taken over from the day before. So a list is the same whether it was taken over or made.
+
+    Attributes:
+        threads: Of LightGBM.
+        scores: Folder of all scores, with the lists of earlier days.
+    """
 
     threads: int
+    scores: Path
 
     name: ClassVar[str] = "recommendations"
     description: ClassVar[str] = "What each customer most likely buys next: of what they know, and of what they do not."
@@ -497,26 +515,15 @@ class Recommendations:
 
     def _purchases(self, connection: duckdb.DuckDBPyConnection, day: date, customers: str) -> "pd.DataFrame":
         """What some customers bought before a day; `customers` is a query that names them."""
-        return connection.execute(
-            "select customer_id, product_id, order_date, units::double as quantity, net_sales::double as net_sales"
-            f" from features.order_products where order_date < $day and customer_id in ({customers})",
-            {"day": day},
-        ).df()
+        return connection.execute(_BOUGHT.format(customers=customers), {"day": day}).df()
 
     def learned_from(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
         """What the customers who teach bought before a day."""
-        return self._purchases(
-            connection,
-            day,
-            "select distinct customer_id from features.order_products where order_date < $day"
-            f" order by md5(customer_id), customer_id limit {LEARNED_FROM_CUSTOMERS}",
-        )
+        return self._purchases(connection, day, _TEACHING)
 
     def products(self, connection: duckdb.DuckDBPyConnection) -> "pd.DataFrame":
         """All products."""
-        return connection.execute(
-            "select product_id, product_name, brand, department, category, subcategory from core.products"
-        ).df()
+        return connection.execute(_PRODUCTS).df()
 
     def challenge(
         self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None
@@ -537,35 +544,113 @@ class Recommendations:
         self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
     ) -> Iterator["pd.DataFrame"]:
         """See `Model`; without a scorer the lists of the baselines, named so."""
-        from ml.recommender import prepare
+        from ml.recommender import RANKER, prepare
 
-        everybody = (
-            "select metrics.customer_id, segments.segment_label as segment"
-            " from features.customer_order_metrics as metrics left join scores.segments as segments"
-            " on metrics.customer_id = segments.customer_id and metrics.as_of_date = segments.refresh_date"
-            " where metrics.as_of_date = $day"
-        )
-        rules = connection.execute(
-            "select antecedent_1 as antecedent, consequent, max(confidence) as confidence, max(lift) as lift"
-            " from features.association_rules"
-            " where as_of_date = (select max(as_of_date) from features.association_searches where as_of_date <= $day)"
-            " and level = 'product' and antecedent_2 is null group by all order by all",
-            {"day": day},
-        ).df()
+        looked_at = newest_on_grid(day, thresholds())
+        made_of = self._made_of(connection, looked_at, scorer)
+        connection.execute(_LISTS, {"day": day, "looked_at": looked_at, "made_of": made_of})
+        self._take_over(connection, day)
+        yield from _parts(connection, "lists_kept", ROWS_TAKEN_OVER)
+        if connection.execute("from lists_due limit 1").fetchone() is None:
+            return
         recommender = prepare(
             self.specification(),
             _recommender(scorer, self.threads),
-            self.learned_from(connection, day),
+            self.learned_from(connection, looked_at),
             self.products(connection),
-            connection.execute(everybody, {"day": day}).df(),
-            day,
-            rules,
+            connection.execute(_EVERYBODY, {"day": day}).df(),
+            looked_at,
+            connection.execute(_RULES, {"day": looked_at}).df(),
         )
-        for customers in _frames(connection, everybody, day, RECOMMENDATION_VECTORS):
-            connection.register("customers_of_batch", customers)
-            theirs = self._purchases(connection, day, "select customer_id from customers_of_batch")
-            connection.unregister("customers_of_batch")
-            yield recommender.recommend(customers, theirs)
+        for part in _parts(connection, "lists_due", LISTS_IN_MEMORY):
+            for listed_on in part["listed_on"].unique():
+                customers = part[part["listed_on"] == listed_on]
+                connection.register("customers_of_batch", customers)
+                theirs = self._purchases(connection, day, "select customer_id from customers_of_batch")
+                connection.unregister("customers_of_batch")
+                lists = recommender.on(listed_on).recommend(customers, theirs)
+                fingerprints = lists["customer_id"].map(customers.set_index("customer_id")["input_fingerprint"])
+                # What is popular in a segment goes by the segments of the day: such lists are made each day.
+                yield lists.assign(listed_on=listed_on, input_fingerprint=fingerprints.where(lists["method"] == RANKER))
+
+    def _made_of(self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None) -> str:
+        """A hash over what all lists are made of: products, purchases and rules as of a day, the ranker, the code."""
+        from ml.artefact import made_by
+
+        teaching = _BOUGHT.format(customers=_TEACHING)
+        contents = [
+            connection.execute(f"select count(*), sum(hash(seen)::hugeint) from ({query}) as seen", given).fetchall()
+            for query, given in ((_PRODUCTS, {}), (teaching, {"day": day}), (_RULES, {"day": day}))
+        ]
+        code = made_by("implicit", "lightgbm", "numpy", "scikit-learn", "scipy"), getsource(type(self))
+        ranker = None if scorer is None else scorer.sha256
+        parts = (code, _PRODUCTS, teaching, _RULES, day, contents, self.specification().model_dump_json(), ranker)
+        return sha256(repr(parts).encode()).hexdigest()
+
+    def _take_over(self, connection: duckdb.DuckDBPyConnection, day: date) -> None:
+        """Parts the lists: kept is what was made before of what it would be made of now; the others are due."""
+        files = ScoreFiles(self.scores, self.name)
+        newest = next((path for path in map(files.path, [day, *files.days(day)]) if path.exists()), None)
+        is_usable = newest is not None and _is_whole(connection, newest)
+        kept = (
+            "select kept.* exclude (refresh_date) from read_parquet($path) as kept"
+            " semi join lists using (customer_id, input_fingerprint)"
+        )
+        connection.execute(
+            f"create or replace temp table lists_kept as {kept if is_usable else 'from lists where false'}",
+            {"path": str(newest)} if is_usable else {},
+        )
+        connection.execute(
+            "create or replace temp table lists_due as"
+            " from lists anti join lists_kept using (customer_id) order by listed_on, customer_id"
+        )
+
+
+# What some customers bought before a day.
+_BOUGHT = (
+    "select customer_id, product_id, order_date, units::double as quantity, net_sales::double as net_sales"
+    " from features.order_products where order_date < $day and customer_id in ({customers})"
+)
+_TEACHING = (
+    "select distinct customer_id from features.order_products where order_date < $day"
+    f" order by md5(customer_id), customer_id limit {LEARNED_FROM_CUSTOMERS}"
+)
+_PRODUCTS = "select product_id, product_name, brand, department, category, subcategory from core.products"
+_RULES = (
+    "select antecedent_1 as antecedent, consequent, max(confidence) as confidence, max(lift) as lift"
+    " from features.association_rules"
+    " where as_of_date = (select max(as_of_date) from features.association_searches where as_of_date <= $day)"
+    " and level = 'product' and antecedent_2 is null group by all order by all"
+)
+_EVERYBODY = (
+    "select metrics.customer_id, segments.segment_label as segment"
+    " from features.customer_order_metrics as metrics left join scores.segments as segments"
+    " on metrics.customer_id = segments.customer_id and metrics.as_of_date = segments.refresh_date"
+    " where metrics.as_of_date = $day"
+)
+# For each customer as of which day the list is, and what it is made of.
+_LISTS = f"""
+    create or replace temp table lists as
+    with bought as (
+        select
+            customer_id, max(order_date) as last_date, count(*) as row_count,
+            sum(hash(product_id, order_date, units, net_sales)::hugeint) as row_hash
+        from features.order_products where order_date < $day group by customer_id
+    )
+    select
+        everybody.customer_id, everybody.segment, greatest($looked_at, last_date + 1)::date as listed_on,
+        md5(concat_ws(' ', $made_of, row_count, row_hash)) as input_fingerprint
+    from ({_EVERYBODY}) as everybody left join bought using (customer_id)
+"""
+
+
+def _is_whole(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
+    """Whether a file of scores can be read, and holds what was written to it."""
+    try:
+        seal, found = sealed_and_found(connection, path)
+    except duckdb.Error:  # damaged: what is in it is made anew
+        return False
+    return seal == found
 
 
 def _recommender(registered: RegisteredModel | None, threads: int) -> "RecommendationModel | None":
@@ -585,7 +670,7 @@ def models(settings: Settings) -> list[Model]:
         DemandForecast(),
         CustomerValue(threads, thresholds(settings)),
         CustomerSegments(),
-        Recommendations(threads),
+        Recommendations(threads, settings.scores_dir),
     ]
 
 

@@ -5,9 +5,8 @@ on any day: what became of them is read from the days on which customers ordered
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -15,6 +14,7 @@ import duckdb
 from orchestration.dbt_project import thresholds
 from orchestration.models import ChurnModel, CustomerSegments, CustomerValue
 from orchestration.resources.registry import RegisteredModel
+from orchestration.scores import ScoreFiles
 from orchestration.settings import Settings
 
 if TYPE_CHECKING:
@@ -85,29 +85,6 @@ class Watched:
     matured: "Callable[[duckdb.DuckDBPyConnection, date, ScoreFiles, Mapping[str, Any]], Outcome | None] | None" = None
     windows: tuple[str, ...] = ()
     is_drawn_by_version: bool = False
-
-
-@dataclass(frozen=True)
-class ScoreFiles:
-    """The files of a model's table of scores, by day."""
-
-    folder: Path
-    model: str
-    table: str = field(default="")
-
-    def path(self, day: date) -> Path:
-        """The file of a day, whether there is one or not."""
-        return self.folder / (self.table or self.model) / f"{day}.{self.model}.parquet"
-
-    def days(self, before: date) -> list[date]:
-        """Days before that have a file, newest first."""
-        paths = (self.folder / (self.table or self.model)).glob(f"*.{self.model}.parquet")
-        found = (date.fromisoformat(path.name[:10]) for path in paths)
-        return sorted((day for day in found if day < before), reverse=True)
-
-    def beside(self, table: str) -> "ScoreFiles":
-        """The same model's files in another table."""
-        return ScoreFiles(self.folder, self.model, table)
 
 
 # Features ------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """What the models said, on disk: a Parquet file per table, day and model, with the columns that dbt's source declares.
 
-The warehouse sees them as views, so it can be rebuilt without them being computed anew.
+The warehouse sees them as views, so it can be rebuilt without them being computed anew. A file is sealed by the hash of
+its rows, as a later day may take some of them over.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +14,13 @@ import duckdb
 import pandas as pd
 import yaml
 
-from orchestration.content_hash import quote_identifier
+from orchestration.content_hash import quote_identifier, table_content
 from orchestration.files import replace_durably
 from orchestration.settings import DBT_PROJECT_DIR
 
 DECLARATION = DBT_PROJECT_DIR / "models" / "marts" / "_scores__sources.yml"
+# Where a file says what it holds.
+SEAL = "content_hash"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,29 @@ class ScoreTable:
     def definition(self) -> str:
         """The columns, as in `create table`."""
         return ", ".join(f"{quote_identifier(name)} {data_type}" for name, data_type in self.columns)
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """The files of a model's table of scores, by day."""
+
+    folder: Path
+    model: str
+    table: str = field(default="")
+
+    def path(self, day: date) -> Path:
+        """The file of a day, whether there is one or not."""
+        return self.folder / (self.table or self.model) / f"{day}.{self.model}.parquet"
+
+    def days(self, before: date) -> list[date]:
+        """Days before that have a file, newest first."""
+        paths = (self.folder / (self.table or self.model)).glob(f"*.{self.model}.parquet")
+        found = (date.fromisoformat(path.name[:10]) for path in paths)
+        return sorted((day for day in found if day < before), reverse=True)
+
+    def beside(self, table: str) -> "ScoreFiles":
+        """The same model's files in another table."""
+        return ScoreFiles(self.folder, self.model, table)
 
 
 @lru_cache
@@ -86,11 +112,30 @@ def write_scores(
     target = folder / table_name / f"{day}.{model}.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)
     building = target.with_suffix(".building")
-    connection.execute(f"copy (from scored order by all) to '{building}' (format parquet, compression zstd)")
+    content = table_content(connection, "scored")
+    connection.execute(
+        f"copy (from scored order by all) to {_quoted(building)} (format parquet, compression zstd,"
+        f" kv_metadata {{{SEAL}: '{content.content_hash}'}})"
+    )
     replace_durably(building, target)
-    (rows,) = connection.execute("select count(*) from scored").fetchall()[0]
     connection.execute("drop table scored")
-    return int(rows)
+    return content.row_count or 0
+
+
+def sealed_and_found(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[str | None, str]:
+    """The content hash that a file says it has (None where it says nothing of that), and the one that it has.
+
+    Raises:
+        duckdb.Error: It cannot be read.
+    """
+    seal = connection.execute(
+        f"select decode(value) from parquet_kv_metadata({_quoted(path)}) where decode(key) = ?", [SEAL]
+    ).fetchone()
+    return seal[0] if seal else None, table_content(connection, _quoted(path)).content_hash
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def show_scores(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> None:
@@ -99,7 +144,7 @@ def show_scores(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) 
     for table in score_tables().values():
         files = sorted((folder / table.name).glob("*.parquet"))
         shown = {day.isoformat(), max((file.name[:10] for file in files), default="")}
-        paths = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files if file.name[:10] in shown)
+        paths = ", ".join(_quoted(file) for file in files if file.name[:10] in shown)
         columns = ", ".join(quote_identifier(name) for name, _ in table.columns)
         nothing = ", ".join(f"null::{data_type} as {quote_identifier(name)}" for name, data_type in table.columns)
         query = f"select {columns} from read_parquet([{paths}])" if paths else f"select {nothing} where false"

@@ -9,7 +9,7 @@ import duckdb
 import pandas as pd
 
 from orchestration.checks.expectations import Rule, Suite, between
-from orchestration.dbt_project import thresholds
+from orchestration.dbt_project import newest_on_grid, thresholds
 
 GATE = "models"
 REMEDY = (
@@ -203,8 +203,9 @@ def profile_recommendations(connection: duckdb.DuckDBPyConnection, day: date) ->
     Returns:
         `rows`; `missing` customers without a row, where anything may be recommended; `extra` rows of others;
         `duplicates` of customer and rank or product; `unknown` products, or such as may not be offered; `unsold` ones,
-        which nobody bought for too long; `misplaced` rows that are in the other list; `out_of_order` ranks that leave
-        one out, or do not follow the score; `crowded` categories, with more products in a list than allowed.
+        which nobody had bought for too long when products were looked at; `misplaced` rows that are in the other list;
+        `out_of_order` ranks that leave one out, or do not follow the score; `crowded` categories, with more products in
+        a list than allowed.
     """
     limits = thresholds()
     return connection.execute(
@@ -225,7 +226,9 @@ def profile_recommendations(connection: duckdb.DuckDBPyConnection, day: date) ->
             from scores
             left join core.products as categories using (product_id)
             left join offered using (product_id)
-            left join (select distinct customer_id, product_id from bought) as bought using (customer_id, product_id)
+            left join (
+                select distinct customer_id, product_id from bought semi join scores using (customer_id, product_id)
+            ) as bought using (customer_id, product_id)
         ),
         categories as (
             select count(*) as products from placed where category != 'unknown'
@@ -233,13 +236,15 @@ def profile_recommendations(connection: duckdb.DuckDBPyConnection, day: date) ->
         )
         select
             count(*) as rows,
-            case when exists (from offered where sold_date >= $day - $sold_within_days::int)
+            case when exists (
+                from bought where order_date >= $looked_at - $sold_within_days::int and order_date < $looked_at
+            )
                 then (select count(*) from due anti join scores using (customer_id)) else 0 end as missing,
             count(*) filter (where customer_id not in (select customer_id from due)) as extra,
             2 * count(*) - count(distinct (customer_id, rank)) - count(distinct (customer_id, product_id))
                 as duplicates,
             count(*) filter (where sold_date is null) as unknown,
-            count(*) filter (where sold_date < $day - $sold_within_days::int) as unsold,
+            count(*) filter (where sold_date < $looked_at - $sold_within_days::int) as unsold,
             count(*) filter (
                 where is_new_to_customer = was_bought or is_new_to_customer != (list = 'discover')
             ) as misplaced,
@@ -249,6 +254,7 @@ def profile_recommendations(connection: duckdb.DuckDBPyConnection, day: date) ->
         """,
         {
             "day": day,
+            "looked_at": newest_on_grid(day, limits),
             "sold_within_days": limits["sold_within_days"],
             "max_per_category": limits["recommendations_max_per_category"],
         },

@@ -1,7 +1,8 @@
 """What rules cost beside mlxtend's FP-growth, how good recommendations are, and what they cost as customers grow.
 
-Run as `python -m tests.benchmarks.offers [rules] [accuracy] [scoring]` on a refreshed warehouse, which is only read.
-Costs are ratios of two measurements of this run; seconds and bytes are shown beside them, as machines differ.
+Run as `python -m tests.benchmarks.offers [rules] [accuracy] [standing] [scoring]` on a refreshed warehouse, which is
+only read. Costs are ratios of two measurements of this run; seconds and bytes are shown beside them, as machines
+differ.
 """
 
 import os
@@ -18,7 +19,9 @@ from mlxtend.frequent_patterns import association_rules, fpgrowth
 
 from ml.artefact import sha256_of
 from ml.recommendation_challenge import GATE, challenge_recommendations
-from ml.recommender import RecommendationModel
+from ml.recommendation_evaluation import TOP
+from ml.recommendation_lists import DISCOVER
+from ml.recommender import RecommendationModel, prepare
 from orchestration.dbt_project import run_folder
 from orchestration.models import Recommendations
 from orchestration.resources.registry import RegisteredModel
@@ -29,6 +32,8 @@ from tests.benchmarks.refresh import Measured, measure
 # Days whose four windows held out end there: what is known of the target of 2017-11-27, and earlier ones.
 ACCURACY_DAYS = ("2017-09-04", "2017-10-30", "2017-12-25", "2018-01-01")
 METRICS = ("recall_10", "ndcg_10", "hit_rate_10", "coverage_10", "novelty_10", "recall_10_new", "ndcg_10_new")
+# Days on which products are looked at, and days from them to those on which standing lists are compared with new ones.
+LOOKED_AT, LATER = ("2017-09-17", "2017-10-22", "2017-11-19"), (3, 6)
 # From the second on, as many customers as teach at most.
 COPIES = (1, 4, 8, 16)
 SEARCHES = (("order", "product"), ("order", "subcategory"), ("customer_window", "category"))
@@ -119,7 +124,7 @@ def mib(size: int) -> int:
 
 def accuracy(refreshed: Refreshed) -> None:
     """The challenge of several days: four windows held out before each."""
-    model = Recommendations(refreshed.settings.threads)
+    model = Recommendations(refreshed.settings.threads, refreshed.settings.scores_dir)
     products = model.products(refreshed.connection)
     for day in ACCURACY_DAYS:
         purchases = model.learned_from(refreshed.connection, date.fromisoformat(day))
@@ -136,9 +141,55 @@ def accuracy(refreshed: Refreshed) -> None:
         )
 
 
+def standing(refreshed: Refreshed) -> None:
+    """What it costs that lists stand for a week unless their customer buys: beside lists made anew on the day."""
+    model = Recommendations(refreshed.settings.threads, refreshed.settings.scores_dir)
+    specification, products = model.specification(), model.products(refreshed.connection)
+    purchases = model.learned_from(refreshed.connection, refreshed.day)
+    bought_on = pd.to_datetime(purchases["order_date"])
+    customers = pd.DataFrame({"customer_id": purchases["customer_id"].unique()}).assign(segment=None)
+    rows = []
+    for looked_at in map(pd.Timestamp, LOOKED_AT):
+        ranker = RecommendationModel(specification, model.threads).fit(purchases, products, looked_at)
+        week = prepare(specification, ranker, purchases, products, customers, looked_at)
+        for days in LATER:
+            day = looked_at + pd.Timedelta(days=days)
+            known = purchases[bought_on < day]
+            anew = prepare(specification, ranker, known, products, customers, day).recommend(customers, known)
+            last = bought_on[bought_on < day].groupby(known["customer_id"]).max() + pd.Timedelta(days=1)
+            listed_on = last.where(last > looked_at, looked_at).reindex(customers["customer_id"]).fillna(looked_at)
+            stood = pd.concat(
+                week.on(one).recommend(customers[(listed_on == one).to_numpy()], known)
+                for one in sorted(listed_on.unique())
+            )
+            window = purchases[(bought_on >= day) & (bought_on < day + pd.Timedelta(days=specification.window_days))]
+            for only_new in (False, True):
+                found, kept = (recall(lists, window, known, only_new) for lists in (anew, stood))
+                difference = kept - found
+                spread = 1.96 * difference.std() / len(difference) ** 0.5
+                what = "never bought" if only_new else "all"
+                rows.append(
+                    (f"{day.date()}", what, f"{found.mean():.4f}", f"{difference.mean():+.4f}", f"{spread:.4f}")
+                )
+    show("lists that stand for a week", ("day", "of", "recall_10, made anew", "standing", "+-"), rows)
+
+
+def recall(lists: pd.DataFrame, window: pd.DataFrame, known: pd.DataFrame, only_new: bool) -> "pd.Series[float]":
+    """Recall of the first ten by customer with a purchase in the window; of what is new, of their lists to discover."""
+    key = ["customer_id", "product_id"]
+    bought = window[key].drop_duplicates()
+    if only_new:
+        bought = bought[~pd.MultiIndex.from_frame(bought).isin(pd.MultiIndex.from_frame(known[key]))]
+        lists = lists[lists["list"] == DISCOVER]
+    place = lists["list_rank" if only_new else "rank"]
+    hits = lists.loc[place <= TOP, key].merge(bought, on=key).groupby("customer_id").size()
+    wanted = bought.groupby("customer_id").size()
+    return hits.reindex(wanted.index).fillna(0) / wanted.clip(upper=TOP)
+
+
 def scoring(refreshed: Refreshed) -> None:
     """Seconds and memory as customers grow; what products have in common is learned from the same ones."""
-    model = Recommendations(refreshed.settings.threads)
+    model = Recommendations(refreshed.settings.threads, refreshed.settings.scores_dir)
     purchases = model.learned_from(refreshed.connection, refreshed.day)
     fitted = RecommendationModel(model.specification(), model.threads)
     content = fitted.fit(purchases, model.products(refreshed.connection), refreshed.day).text()
@@ -190,16 +241,22 @@ def replicate(refreshed: Refreshed, path: Path, copies: int) -> int:
 
 
 def score_all(warehouse: str, model: str, day: str) -> None:
-    """Scores all customers as a refresh does, and keeps none of the frames."""
+    """Makes all lists as a refresh does that has none of earlier days, and keeps none of the frames."""
     settings, content = load_settings(), Path(model).read_bytes()
     registered = RegisteredModel("benchmark", date.fromisoformat(day), sha256_of(content), content)
     config = settings.duckdb_config() | {"temp_directory": f"{warehouse}.spilled"}
     with duckdb.connect(warehouse, config=dict(config)) as connection:
-        for _ in Recommendations(settings.threads).score(connection, date.fromisoformat(day), registered):
+        made = Recommendations(settings.threads, Path(warehouse).parent)
+        for _ in made.score(connection, date.fromisoformat(day), registered):
             continue
 
 
-PARTS: dict[str, Callable[[Refreshed], None]] = {"rules": rules, "accuracy": accuracy, "scoring": scoring}
+PARTS: dict[str, Callable[[Refreshed], None]] = {
+    "rules": rules,
+    "accuracy": accuracy,
+    "standing": standing,
+    "scoring": scoring,
+}
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def test_strangers_are_customers_and_products_nobody_describes_are_unknown(
         "select order_line_id, product_id, line_type from marts.order_lines where customer_id = 'stranger' order by all"
     ) == [
         ("order of a stranger-1000002", "1000002", "return"),
-        ("order of a stranger-1000002-2", "1000002", "sale"),
+        ("order of a stranger-1000002#2", "1000002", "sale"),
         ("order of a stranger-never described", "unknown", "sale"),
     ]
     ((passed, severity, message),) = home.query(

@@ -201,6 +201,10 @@ MUTANTS: dict[str, tuple[str, ...]] = {
         "update {table} set purchase_probability = 0.5 where unit = 'order'",
     ),
     "demand_hot_spots_grow": ("update {table} set is_hot_spot = true, growth = growth_of_all where rowid = 0",),
+    "product_recommendations_lists_are_recent": (
+        "update {table} set listed_on = as_of_date + 1 where rowid = 0",
+        "update {table} set listed_on = as_of_date - 7 where rowid = 0",
+    ),
     **{
         f"{table}_new_is_discovered": (
             "update {table} set is_new_to_customer = not is_new_to_customer where rowid = 0",

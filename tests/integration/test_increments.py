@@ -86,7 +86,7 @@ def content(home: Home, relation: str) -> str:
 
 FACTS = (
     *("base_complete_journey__transactions", "stg_complete_journey__orders", "core_order_lines", "core_orders"),
-    *("customer_days", "order_products"),
+    *("customer_days", "order_products", "product_days"),
 )
 FIRST_DAY = date(2017, 3, 10)  # the clocks go forward in New York two days later
 DAYS = 5

@@ -234,7 +234,7 @@ def test_a_day_without_campaigns_is_let_through(connection: duckdb.DuckDBPyConne
         ("recommendations", f"update scores.recommendations set product_id = 'x' {FIRST_OF_7}", "none_unknown"),
         (
             "recommendations",
-            "update features.order_products set order_date = date '2017-10-08' where product_id = 'p1'",
+            "update features.order_products set order_date = date '2017-10-07' where product_id = 'p1'",
             "none_unsold",
         ),
         (

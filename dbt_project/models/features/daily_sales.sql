@@ -3,22 +3,20 @@
 {{ config(materialized='table') }}
 
 with refresh as (
-    select
-        as_of_date,
-        {{ business_midnight('as_of_date') }} as as_of_at
+    select as_of_date
     from {{ source('control', 'refresh') }}
 ),
 
 sales as (
     select
-        order_lines.order_date,
+        product_days.order_date,
         products.department,
-        sum(order_lines.net_sales) as net_sales,
-        sum(order_lines.units) as units
-    from {{ ref('core_order_lines') }} as order_lines
-    inner join refresh on order_lines.ordered_at < refresh.as_of_at
-    inner join {{ ref('core_products') }} as products on order_lines.product_id = products.product_id
-    group by order_lines.order_date, products.department
+        sum(product_days.net_sales) as net_sales,
+        sum(product_days.units) as units
+    from {{ ref('product_days') }} as product_days
+    inner join refresh on product_days.order_date < refresh.as_of_date
+    inner join {{ ref('core_products') }} as products on product_days.product_id = products.product_id
+    group by product_days.order_date, products.department
 ),
 
 observed as (

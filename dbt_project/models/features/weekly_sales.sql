@@ -6,22 +6,19 @@
 {{ config(materialized='table') }}
 
 with refresh as (
-    select
-        as_of_date,
-        {{ week_start('as_of_date') }} as current_week,
-        {{ business_midnight(week_start('as_of_date')) }} as current_week_at
+    select {{ week_start('as_of_date') }} as current_week
     from {{ source('control', 'refresh') }}
 ),
 
-order_lines as (
+product_days as (
     select
-        order_lines.product_id,
-        order_lines.order_date,
-        {{ week_start('order_lines.order_date') }} as period_start,
-        order_lines.net_sales,
-        order_lines.units
-    from {{ ref('core_order_lines') }} as order_lines
-    inner join refresh on order_lines.ordered_at < refresh.current_week_at
+        product_days.product_id,
+        product_days.order_date,
+        {{ week_start('product_days.order_date') }} as period_start,
+        product_days.net_sales,
+        product_days.units
+    from {{ ref('product_days') }} as product_days
+    inner join refresh on product_days.order_date < refresh.current_week
 ),
 
 products as (
@@ -38,8 +35,8 @@ product_sales as (
         product_id as series_id,
         period_start,
         sum(net_sales) as net_sales,
-        coalesce(sum(units), 0) as units
-    from order_lines
+        sum(units) as units
+    from product_days
     group by product_id, period_start
 ),
 
@@ -51,7 +48,7 @@ store_sales as (
         sum(orders.net_sales) as net_sales,
         sum(orders.net_units) as units
     from {{ ref('core_orders') }} as orders
-    inner join refresh on orders.ordered_at < refresh.current_week_at
+    inner join refresh on orders.order_date < refresh.current_week
     where orders.store_id is not null and orders.line_count > 0
     group by orders.store_id, {{ week_start('orders.order_date') }}
 ),
@@ -117,10 +114,10 @@ chosen as (
 
 span as (
     select
-        {{ week_start('min(order_lines.order_date)') }} as first_period,
-        min(order_lines.order_date) as first_date,
+        {{ week_start('min(product_days.order_date)') }} as first_period,
+        min(product_days.order_date) as first_date,
         {{ add_days('max(refresh.current_week)', -7) }} as last_period
-    from order_lines
+    from product_days
     cross join refresh
 ),
 

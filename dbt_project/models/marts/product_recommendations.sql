@@ -29,7 +29,8 @@ final as (
         history.score,
         history.reason,
         history.is_new_to_customer,
-        history.method
+        history.method,
+        history.listed_on
     from history
     inner join products on history.product_id = products.product_id
 )

@@ -23,7 +23,8 @@ final as (
         scores.score,
         scores.reason,
         scores.is_new_to_customer,
-        scores.method
+        scores.method,
+        scores.listed_on
     from scores
     inner join refresh on scores.refresh_date = refresh.as_of_date
 )

@@ -1,5 +1,5 @@
--- Lines of accepted orders, exact copies folded into one; what is derived from the amounts is derived in stg_contract__order_lines. Copies
--- are of one order, and so of one day.
+-- Lines of accepted orders, exact copies folded into one, each with its name and all of its amounts. Copies are of one order, and so of one
+-- day; a name tells its order, so that days stand alone.
 {%- set columns = [
     'order_line_id', 'order_id', 'product_id', 'quantity', 'unit_price', 'gross_sales', 'discounts', 'net_sales', 'coupon_discounts',
 ] %}
@@ -35,8 +35,62 @@ judged as (
     inner join days on accepted_orders.delivered_date is not distinct from days.delivered_date
 ),
 
-final as (
+folded as (
     {{ folded('judged', columns + ['input_fingerprint']) }}
+),
+
+-- Of gross sales, discounts and net sales the third follows from two; else a price tells the gross sales, and without one nothing was
+-- discounted. A price below what was received (rounded, or without a surcharge) tells of no discount. What a return takes back is its
+-- net sales: the discount that it undoes is none.
+discounted as (
+    select
+        *,
+        case
+            when reject_reason is not null then null
+            when quantity < 0 or net_sales < 0 then 0
+            when discounts is not null then discounts
+            when gross_sales is not null then gross_sales - net_sales
+            when unit_price is not null then greatest((unit_price * quantity)::decimal(18, 2) - net_sales, 0)
+            else 0
+        end::decimal(18, 2) as net_discounts
+    from folded
+),
+
+-- Lines of an order that name no line go by their product; a hyphen or # of its own is escaped, so that no two names read the same. Where it
+-- stands there several times, what the lines say numbers them, never where they stood.
+numbered as (
+    select
+        *,
+        concat(
+            order_id, '-', replace(replace(replace(product_id, '%', '%25'), '-', '%2D'), '#', '%23')
+        ) as product_line_id,
+        row_number() over (
+            partition by order_id, product_id, order_line_id is null, reject_reason is null
+            order by quantity, net_sales, net_discounts, unit_price, coupon_discounts, gross_sales, discounts
+        ) as line_number
+    from discounted
+),
+
+final as (
+    select
+        case
+            when order_line_id is not null or reject_reason is not null then order_line_id
+            when line_number = 1 then product_line_id
+            else concat(product_line_id, '#', line_number)
+        end as order_line_id,
+        order_id,
+        product_id,
+        quantity,
+        case when reject_reason is null then (net_sales + net_discounts)::decimal(18, 2) end as gross_sales,
+        net_discounts as discounts,
+        net_sales,
+        case when reject_reason is null then coalesce(coupon_discounts, 0) end::decimal(18, 2) as coupon_discounts,
+        reject_reason,
+        _source_file,
+        _row_number,
+        copies,
+        input_fingerprint
+    from numbered
 )
 
 select * from final

@@ -4,6 +4,12 @@ with orders as (
     where reject_reason is null
 ),
 
+-- All orders are in one currency, so an order that names none is in that one.
+currencies as (
+    select max(currency) as currency
+    from orders
+),
+
 identities as (
     select *
     from {{ ref('stg_contract__customer_identities') }}
@@ -16,10 +22,10 @@ final as (
         orders.store_id,
         coalesce(orders.status, 'completed') as status,
         coalesce(orders.channel, 'unknown') as channel,
-        -- All orders are in one currency, so an order that names none is in that one.
-        coalesce(orders.currency, max(orders.currency) over (), 'unknown') as currency,
+        coalesce(orders.currency, currencies.currency, 'unknown') as currency,
         orders.ordered_at
     from orders
+    cross join currencies
     left join identities on orders.customer_id = identities.source_customer_id
 )
 
