@@ -183,16 +183,16 @@ class ChurnModel(PropensityTask):
 
         return churn_specification(self.limits["dormant_after_days"], self.limits["churn_window_days"])
 
-    def examples(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
-        """Labelled rows of earlier cut-offs; `ml` leaves out those whose windows close after the day."""
+    def examples(self, connection: duckdb.DuckDBPyConnection, day: date, since: date = date.min) -> "pd.DataFrame":
+        """Labelled rows of earlier cut-offs, from one on; `ml` leaves out those whose windows close after the day."""
         spec = self.specification()
         columns = _distinct(*spec.identity, *(spec.features or ()), spec.activity_column, spec.history_column)
         return connection.execute(
             f"select {columns}, has_churned"
             " from features.customer_features inner join features.customer_labels using (customer_id, as_of_date)"
             " inner join features.feature_cut_offs using (as_of_date)"
-            " where has_churned is not null and is_on_grid and as_of_date < $day",
-            {"day": day},
+            " where has_churned is not null and is_on_grid and as_of_date >= $since and as_of_date < $day",
+            {"day": day, "since": since},
         ).df()
 
     def score(
@@ -373,15 +373,15 @@ class CustomerValue:
 
         return value_specification(self.limits["value_window_days"], self.limits["key_account_sales_share"])
 
-    def examples(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
-        """Rows of earlier cut-offs, labelled where the window is closed, and those of the day, which tell the level."""
+    def examples(self, connection: duckdb.DuckDBPyConnection, day: date, since: date = date.min) -> "pd.DataFrame":
+        """Rows of earlier cut-offs, from one on, labelled where closed; those of the day tell the level."""
         columns = _distinct(*self.specification().columns)
         return connection.execute(
             f"select {columns} from features.customer_features"
             " inner join features.customer_value_labels using (customer_id, as_of_date)"
             " inner join features.feature_cut_offs using (as_of_date)"
-            " where (is_on_grid and as_of_date < $day) or as_of_date = $day",
-            {"day": day},
+            " where (is_on_grid and as_of_date >= $since and as_of_date < $day) or as_of_date = $day",
+            {"day": day, "since": since},
         ).df()
 
     def challenge(

@@ -90,8 +90,30 @@ class Watched:
 # Features ------------------------------------------------------------------------------------------
 
 
-def _newest_cut_offs(rows: "pd.DataFrame") -> "pd.DataFrame":
-    return rows[rows["as_of_date"].isin(sorted(rows["as_of_date"].unique())[-REFERENCE_CUT_OFFS:])]
+def newest_that_taught(
+    model: ChurnModel | CustomerValue,
+    connection: duckdb.DuckDBPyConnection,
+    trained_on: date,
+    known: "Callable[[pd.DataFrame], pd.DataFrame]",
+    window_days: int,
+) -> "pd.DataFrame":
+    """The rows of the newest cut-offs that a model of a day was taught by.
+
+    Args:
+        model: Its examples.
+        connection: The warehouse.
+        trained_on: The day.
+        known: Those of some examples that taught.
+        window_days: How long after a cut-off it is known what became of it.
+    """
+    # Reading all takes seconds and memory. So many are enough where each taught; where not, all are read.
+    days = window_days + (REFERENCE_CUT_OFFS + 1) * int(thresholds()["feature_grid_days"])
+    for since in (trained_on - timedelta(days=days), date.min):
+        rows = known(model.examples(connection, trained_on, since))
+        newest = sorted(rows["as_of_date"].unique())[-REFERENCE_CUT_OFFS:]
+        if len(newest) == REFERENCE_CUT_OFFS:
+            break
+    return rows[rows["as_of_date"].isin(newest)]
 
 
 def _churn_features(
@@ -99,12 +121,14 @@ def _churn_features(
 ) -> Pair:
     from ml.specification import eligible, known_at
 
-    model = ChurnModel(0, limits)
+    model, trained_on = ChurnModel(0, limits), scorer.as_of_date
     spec = model.specification()
-    taught, _ = known_at(spec, model.examples(connection, scorer.as_of_date), scorer.as_of_date)
+    taught = newest_that_taught(
+        model, connection, trained_on, lambda rows: known_at(spec, rows, trained_on)[0], limits["churn_window_days"]
+    )
     numbers = [name for name in spec.features or () if name not in spec.categorical]
     today = connection.execute("from features.customer_features where as_of_date = $day", {"day": day}).df()
-    return _newest_cut_offs(taught)[numbers], eligible(spec, today)[numbers]
+    return taught[numbers], eligible(spec, today)[numbers]
 
 
 def _value_features(
@@ -112,12 +136,14 @@ def _value_features(
 ) -> Pair:
     from ml.value_specification import closed_rows
 
-    model = CustomerValue(0, limits)
+    model, trained_on = CustomerValue(0, limits), scorer.as_of_date
     spec = model.specification()
-    taught = closed_rows(spec, model.examples(connection, scorer.as_of_date), scorer.as_of_date)
+    taught = newest_that_taught(
+        model, connection, trained_on, lambda rows: closed_rows(spec, rows, trained_on), spec.window_days
+    )
     numbers = list(spec.features)
     today = connection.execute("from features.customer_features where as_of_date = $day", {"day": day}).df()
-    return _newest_cut_offs(taught)[numbers], today[numbers]
+    return taught[numbers], today[numbers]
 
 
 def _segment_features(

@@ -11,7 +11,11 @@ import duckdb
 import pandas as pd
 import pytest
 
-from orchestration.monitoring import evidence
+from ml.specification import known_at
+from ml.value_specification import closed_rows
+from orchestration.dbt_project import thresholds
+from orchestration.models import ChurnModel, CustomerValue
+from orchestration.monitoring import evidence, newest_that_taught
 from orchestration.resources.registry import MODEL_FILE, Registry, registry_of
 from orchestration.scores import write_scores
 from orchestration.settings import MODELS, PROJECT_ROOT
@@ -360,6 +364,23 @@ def test_every_model_is_watched_and_the_holidays_show(sample_home: Home) -> None
         " where kind = 'hold_out' and measured.role = 'challenger'"
         " and split in ('hold_out', 'department, 1 to 4 weeks ahead') order by all"
     ) == [("churn",), ("demand",), ("response",), ("value",)]
+
+
+@pytest.mark.parametrize("trained_on", [DAY, date(2017, 6, 4), date(2017, 3, 20)])
+@pytest.mark.parametrize("model", ["churn", "value"])
+def test_what_taught_last_is_read_without_the_rest(sample_home: Home, model: str, trained_on: date) -> None:
+    """With many cut-offs before, with fewer than are looked at, and with hardly any."""
+    churn, value = ChurnModel(0), CustomerValue(0, thresholds())
+    known = {
+        "churn": lambda rows: known_at(churn.specification(), rows, trained_on)[0],
+        "value": lambda rows: closed_rows(value.specification(), rows, trained_on),
+    }[model]
+    found: ChurnModel | CustomerValue = churn if model == "churn" else value
+    with duckdb.connect(str(sample_home.settings.warehouse_path), read_only=True) as connection:
+        taught = known(found.examples(connection, trained_on))
+        rows = newest_that_taught(found, connection, trained_on, known, {"churn": 28, "value": 84}[model])
+    newest = taught[taught["as_of_date"].isin(sorted(taught["as_of_date"].unique())[-12:])]
+    pd.testing.assert_frame_equal(rows.reset_index(drop=True), newest.reset_index(drop=True))
 
 
 def test_a_feature_that_breaks_blocks_publication_and_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,16 @@
--- How a customer buys, in the RFM window unless said otherwise: what patterns, needs and loyalty are told from.
+-- How a customer buys, in the RFM window unless said otherwise: what patterns, needs and loyalty are told from. What was sold in units is read
+-- twice: there are few kinds of products and few customers, but many pairs of them.
+{%- set sold_lately -%}
+    (
+        select order_lines.*
+        from {{ ref('core_order_lines') }} as order_lines
+        inner join refresh
+            on order_lines.ordered_at < refresh.as_of_at
+                and order_lines.order_date >= {{ add_days('refresh.as_of_date', -var('rfm_window_days')) }}
+        where order_lines.line_type = 'sale' and order_lines.units is not null
+    )
+{%- endset %}
+
 with refresh as (
     select
         as_of_date,
@@ -46,39 +58,41 @@ products as (
     from {{ ref('core_products') }}
 ),
 
--- What was sold in units, by customer and kind of product.
-kinds as (
+-- What a unit of the same kind usually costs before discounts.
+product_sales as (
     select
-        order_lines.customer_id,
-        products.kind_number,
+        order_lines.product_id,
         sum(order_lines.units) as units,
         sum(order_lines.gross_sales) as gross_sales
-    from {{ ref('core_order_lines') }} as order_lines
-    inner join refresh
-        on order_lines.ordered_at < refresh.as_of_at
-            and order_lines.order_date >= {{ add_days('refresh.as_of_date', -var('rfm_window_days')) }}
-    inner join products on order_lines.product_id = products.product_id
-    where order_lines.line_type = 'sale' and order_lines.units is not null
-    group by order_lines.customer_id, products.kind_number
+    from {{ sold_lately }} as order_lines
+    group by order_lines.product_id
 ),
 
--- What a unit of the same kind usually costs before discounts.
 usual_prices as (
     select
-        kind_number,
-        {{ ratio('sum(gross_sales)', 'sum(units)', 4) }} as usual_price
-    from kinds
-    group by kind_number
+        products.kind_number,
+        {{ ratio('sum(product_sales.gross_sales)', 'sum(product_sales.units)', 4) }} as usual_price
+    from product_sales
+    inner join products on product_sales.product_id = products.product_id
+    group by products.kind_number
+),
+
+product_prices as (
+    select
+        products.product_id,
+        usual_prices.usual_price
+    from products
+    inner join usual_prices on products.kind_number = usual_prices.kind_number
 ),
 
 prices as (
     select
-        kinds.customer_id,
-        sum(kinds.gross_sales) as gross_sales,
-        sum(kinds.units * usual_prices.usual_price) as usual_gross_sales
-    from kinds
-    inner join usual_prices on kinds.kind_number = usual_prices.kind_number
-    group by kinds.customer_id
+        order_lines.customer_id,
+        sum(order_lines.gross_sales) as gross_sales,
+        sum(order_lines.units * product_prices.usual_price) as usual_gross_sales
+    from {{ sold_lately }} as order_lines
+    inner join product_prices on order_lines.product_id = product_prices.product_id
+    group by order_lines.customer_id
 ),
 
 -- The pause since the newest visit is a gap too.

@@ -10,17 +10,6 @@ with refresh as (
     from {{ source('control', 'refresh') }}
 ),
 
-product_days as (
-    select
-        product_days.product_id,
-        product_days.order_date,
-        {{ week_start('product_days.order_date') }} as period_start,
-        product_days.net_sales,
-        product_days.units
-    from {{ ref('product_days') }} as product_days
-    inner join refresh on product_days.order_date < refresh.current_week
-),
-
 products as (
     select
         product_id,
@@ -32,12 +21,13 @@ products as (
 product_sales as (
     select
         'product' as level,
-        product_id as series_id,
-        period_start,
-        sum(net_sales) as net_sales,
-        sum(units) as units
-    from product_days
-    group by product_id, period_start
+        product_days.product_id as series_id,
+        {{ week_start('product_days.order_date') }} as period_start,
+        sum(product_days.net_sales) as net_sales,
+        sum(product_days.units) as units
+    from {{ ref('product_days') }} as product_days
+    inner join refresh on product_days.order_date < refresh.current_week
+    group by product_days.product_id, {{ week_start('product_days.order_date') }}
 ),
 
 store_sales as (
@@ -117,8 +107,8 @@ span as (
         {{ week_start('min(product_days.order_date)') }} as first_period,
         min(product_days.order_date) as first_date,
         {{ add_days('max(refresh.current_week)', -7) }} as last_period
-    from product_days
-    cross join refresh
+    from {{ ref('product_days') }} as product_days
+    inner join refresh on product_days.order_date < refresh.current_week
 ),
 
 calendar as (
