@@ -370,12 +370,13 @@ def test_every_model_is_watched_and_the_holidays_show(sample_home: Home) -> None
 @pytest.mark.parametrize("model", ["churn", "value"])
 def test_what_taught_last_is_read_without_the_rest(sample_home: Home, model: str, trained_on: date) -> None:
     """With many cut-offs before, with fewer than are looked at, and with hardly any."""
-    churn, value = ChurnModel(0), CustomerValue(0, thresholds())
-    known = {
-        "churn": lambda rows: known_at(churn.specification(), rows, trained_on)[0],
-        "value": lambda rows: closed_rows(value.specification(), rows, trained_on),
-    }[model]
-    found: ChurnModel | CustomerValue = churn if model == "churn" else value
+    found = ChurnModel(0) if model == "churn" else CustomerValue(0, thresholds())
+
+    def known(rows: pd.DataFrame) -> pd.DataFrame:
+        if isinstance(found, ChurnModel):
+            return known_at(found.specification(), rows, trained_on)[0]
+        return closed_rows(found.specification(), rows, trained_on)
+
     with duckdb.connect(str(sample_home.settings.warehouse_path), read_only=True) as connection:
         taught = known(found.examples(connection, trained_on))
         rows = newest_that_taught(found, connection, trained_on, known, {"churn": 28, "value": 84}[model])
