@@ -5,7 +5,6 @@ products and groups of products, never a person.
 """
 
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from ml.recommendation_items import Items
 from ml.recommendation_specification import RecommendationSpecification
 from ml.specification import Scores
 
-EPOCH = date(1970, 1, 1).toordinal()
 BUY_AGAIN, DISCOVER = "buy_again", "discover"
 # A source that says at least this of a product, over the highest that it says of any that is new, is a reason.
 MUCH = 0.5
@@ -81,7 +79,7 @@ def due_reasons(pairs: Pairs, visits: Codes, pair: Codes, day: int) -> list[str]
     found = []
     for row in pair:
         times, total = int(pairs.visits[row]), int(visits[pairs.customer[row]])
-        last = date.fromordinal(EPOCH + day - int(pairs.days_since[row]))
+        last = np.datetime64(day - int(pairs.days_since[row]), "D")
         if times == 1:
             found.append(f"bought on 1 of {_count(total, 'visit')}, on {last}")
         else:
