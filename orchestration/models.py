@@ -558,7 +558,7 @@ class Recommendations:
             _recommender(scorer, self.threads),
             self.learned_from(connection, looked_at),
             self.products(connection),
-            connection.execute(_EVERYBODY, {"day": day}).df(),
+            connection.execute("select customer_id, segment from lists").df(),
             looked_at,
             connection.execute(_RULES, {"day": looked_at}).df(),
         )
@@ -584,7 +584,17 @@ class Recommendations:
         ]
         code = made_by("implicit", "lightgbm", "numpy", "scikit-learn", "scipy"), getsource(type(self))
         ranker = None if scorer is None else scorer.sha256
-        parts = (code, _PRODUCTS, teaching, _RULES, day, contents, self.specification().model_dump_json(), ranker)
+        parts = (
+            code,
+            _LISTS,
+            _PRODUCTS,
+            teaching,
+            _RULES,
+            day,
+            contents,
+            self.specification().model_dump_json(),
+            ranker,
+        )
         return sha256(repr(parts).encode()).hexdigest()
 
     def _take_over(self, connection: duckdb.DuckDBPyConnection, day: date) -> None:
@@ -622,14 +632,8 @@ _RULES = (
     " where as_of_date = (select max(as_of_date) from features.association_searches where as_of_date <= $day)"
     " and level = 'product' and antecedent_2 is null group by all order by all"
 )
-_EVERYBODY = (
-    "select metrics.customer_id, segments.segment_label as segment"
-    " from features.customer_order_metrics as metrics left join scores.segments as segments"
-    " on metrics.customer_id = segments.customer_id and metrics.as_of_date = segments.refresh_date"
-    " where metrics.as_of_date = $day"
-)
 # For each customer as of which day the list is, and what it is made of.
-_LISTS = f"""
+_LISTS = """
     create or replace temp table lists as
     with bought as (
         select
@@ -638,9 +642,13 @@ _LISTS = f"""
         from features.order_products where order_date < $day group by customer_id
     )
     select
-        everybody.customer_id, everybody.segment, greatest($looked_at, last_date + 1)::date as listed_on,
+        metrics.customer_id, segments.segment_label as segment, greatest($looked_at, last_date + 1)::date as listed_on,
         md5(concat_ws(' ', $made_of, row_count, row_hash)) as input_fingerprint
-    from ({_EVERYBODY}) as everybody left join bought using (customer_id)
+    from features.customer_order_metrics as metrics
+    left join scores.segments as segments
+        on metrics.customer_id = segments.customer_id and metrics.as_of_date = segments.refresh_date
+    left join bought on metrics.customer_id = bought.customer_id
+    where metrics.as_of_date = $day
 """
 
 

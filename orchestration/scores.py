@@ -5,7 +5,7 @@ its rows, as a later day may take some of them over.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from orchestration.content_hash import quote_identifier, table_content
+from orchestration.file_format import literal
 from orchestration.files import replace_durably
 from orchestration.settings import DBT_PROJECT_DIR
 
@@ -47,7 +48,7 @@ class ScoreFiles:
 
     folder: Path
     model: str
-    table: str = field(default="")
+    table: str = ""
 
     def path(self, day: date) -> Path:
         """The file of a day, whether there is one or not."""
@@ -114,7 +115,7 @@ def write_scores(
     building = target.with_suffix(".building")
     content = table_content(connection, "scored")
     connection.execute(
-        f"copy (from scored order by all) to {_quoted(building)} (format parquet, compression zstd,"
+        f"copy (from scored order by all) to {literal(str(building))} (format parquet, compression zstd,"
         f" kv_metadata {{{SEAL}: '{content.content_hash}'}})"
     )
     replace_durably(building, target)
@@ -129,13 +130,9 @@ def sealed_and_found(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple
         duckdb.Error: It cannot be read.
     """
     seal = connection.execute(
-        f"select decode(value) from parquet_kv_metadata({_quoted(path)}) where decode(key) = ?", [SEAL]
+        f"select decode(value) from parquet_kv_metadata({literal(str(path))}) where decode(key) = ?", [SEAL]
     ).fetchone()
-    return seal[0] if seal else None, table_content(connection, _quoted(path)).content_hash
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
+    return seal[0] if seal else None, table_content(connection, literal(str(path))).content_hash
 
 
 def show_scores(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> None:
@@ -144,7 +141,7 @@ def show_scores(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) 
     for table in score_tables().values():
         files = sorted((folder / table.name).glob("*.parquet"))
         shown = {day.isoformat(), max((file.name[:10] for file in files), default="")}
-        paths = ", ".join(_quoted(file) for file in files if file.name[:10] in shown)
+        paths = ", ".join(literal(str(file)) for file in files if file.name[:10] in shown)
         columns = ", ".join(quote_identifier(name) for name, _ in table.columns)
         nothing = ", ".join(f"null::{data_type} as {quote_identifier(name)}" for name, data_type in table.columns)
         query = f"select {columns} from read_parquet([{paths}])" if paths else f"select {nothing} where false"

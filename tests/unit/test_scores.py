@@ -8,7 +8,9 @@ import duckdb
 import pandas as pd
 import pytest
 
-from orchestration.scores import score_tables, show_scores, write_scores
+from orchestration.housekeeping import verify
+from orchestration.scores import score_tables, sealed_and_found, show_scores, write_scores
+from orchestration.settings import load_settings
 
 DAY, NEXT = date(2018, 1, 1), date(2018, 1, 2)
 
@@ -66,3 +68,22 @@ def test_what_does_not_fit_is_refused_and_the_day_stays(
     show_scores(connection, tmp_path, DAY)
     assert connection.execute("select customer_id from scores.churn").fetchall() == [("a",)]
     assert [path.name for path in (tmp_path / "churn").iterdir()] == ["2018-01-01.churn.parquet"]
+
+
+def test_a_file_says_what_it_holds_and_verify_finds_what_it_does_not(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    settings, said = load_settings(data=tmp_path), list[str]()
+    write_scores(connection, "churn", "churn", DAY, [frame("a", "b")], settings.scores_dir)
+    path = settings.scores_dir / "churn" / f"{DAY}.churn.parquet"
+    seal, found = sealed_and_found(connection, path)
+    assert seal == found
+    assert verify(settings, said.append) == []
+    # Another score under the same seal: it can be read, and is not what was written.
+    connection.execute(f"create table changed as select * replace (0.5 as churn_probability) from '{path}'")
+    connection.execute(f"copy changed to '{path}' (format parquet, kv_metadata {{content_hash: '{seal}'}})")
+    (problem,) = verify(settings, said.append)
+    assert "is not what was written" in problem and f"make refresh AS_OF={DAY}" in problem
+    # A file of an earlier version says nothing of it, and can be read.
+    connection.execute(f"copy changed to '{path}' (format parquet)")
+    assert sealed_and_found(connection, path)[0] is None and verify(settings, said.append) == []
