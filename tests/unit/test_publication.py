@@ -340,6 +340,18 @@ def test_published_files_are_immutable_and_readable_by_the_group(store: Publicat
         assert folder.stat().st_mode & 0o050 == 0o050
 
 
+def test_a_rival_may_make_the_folders_first(store: PublicationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = Path.mkdir
+
+    def make_after_a_rival(folder: Path, *arguments: Any, **options: Any) -> None:
+        make(folder, parents=True, exist_ok=True)
+        make(folder, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", make_after_a_rival)
+    publish_marker(store, 1)
+    assert store.verify().version == "000001-2024-06-01"
+
+
 def test_an_unprivileged_reader_opens_it_from_a_read_only_folder() -> None:
     script = """
 import os, sys
