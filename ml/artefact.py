@@ -65,6 +65,21 @@ def write(path: Path, content: bytes) -> str:
     return sha256_of(content)
 
 
+def keep(folder: Path, fingerprint: str, content: bytes) -> None:
+    """Writes what was computed from what the fingerprint is a hash of, for `kept` to find."""
+    write(folder / f"{fingerprint}.{sha256_of(content)}", content)
+
+
+def kept(folder: Path, fingerprint: str) -> bytes | None:
+    """What `keep` wrote, if it is there and whole; it counts as used then, which pruning goes by."""
+    for path in folder.glob(f"{fingerprint}.*"):
+        content = path.read_bytes()
+        if sha256_of(content) == path.suffix[1:]:
+            path.touch()
+            return content
+    return None
+
+
 def read(path: Path, sha256: str, kind: str) -> dict[str, Any]:
     """The state in a model file, if the file is the one that was written.
 

@@ -8,7 +8,6 @@ fold. Specifications are elsewhere.
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -237,14 +236,11 @@ class PropensityModel(BaseEstimator):  # type: ignore[misc]
             ValueError: As `fit`.
         """
         fingerprint = self._fingerprint(frame, as_of)
-        for path in folder.glob(f"{fingerprint}.*.json"):
-            with suppress(artefact.ArtefactError):  # damaged: fitted anew, and written over
-                found = self.load(path, path.name.split(".")[1], self.threads)
-                path.touch()  # pruning goes by use
-                return found
+        found = artefact.kept(folder, fingerprint)
+        if found is not None:
+            return self.from_text(found, artefact.sha256_of(found), self.threads)
         fitted = self.fit(frame, as_of)
-        text = fitted.text()
-        artefact.write(folder / f"{fingerprint}.{artefact.sha256_of(text)}.json", text)
+        artefact.keep(folder, fingerprint, fitted.text())
         return fitted
 
     def _fingerprint(self, frame: pd.DataFrame, as_of: Moment) -> str:

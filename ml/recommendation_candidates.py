@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from ml.recommendation_history import LEVELS, Codes, Flags, Purchases, visit_days
-from ml.recommendation_items import HALF_LIVES, LIKING_BY, Items, faded, liking, pair_starts, tally
+from ml.recommendation_items import HALF_LIVES, LIKING_BY, Items, faded, fold_in, liking, pair_starts, tally
 from ml.specification import Scores
 
 SOURCES = ("similar", "together", "in_subcategory", "factors")
@@ -138,8 +138,8 @@ class _Sources:
 
         share = pairs.faded[LIKING_BY] / np.maximum(total[pairs.customer], 1e-9)
         self.scoring = {
-            "similar": (liking(theirs, count, items.day).astype(np.float64), items.similar),
-            "together": (had(pairs.faded[28], pairs.product, count), items.together),
+            "similar": (liking(theirs, count, items.day).astype(np.float64), items.affinities.similar),
+            "together": (had(pairs.faded[28], pairs.product, count), items.affinities.together),
             "in_subcategory": (had(share, group[pairs.product], len(names)), items.in_subcategory),
         }
         self.proposing = dict(self.scoring)
@@ -153,16 +153,6 @@ class _Sources:
             for number in range(min(CHUNK, customers - first)):
                 place = {name: slice(*matrix.indptr[number : number + 2]) for name, matrix in said.items()}
                 yield {name: (matrix.indices[place[name]], matrix.data[place[name]]) for name, matrix in said.items()}
-
-
-def folded_in(items: Items, theirs: Purchases) -> npt.NDArray[np.float32]:
-    """Factors of customers from their own purchases, shape (customers, factors); zeros where there are none."""
-    customers = len(theirs.customer_ids)
-    if items.factorisation is None or not customers:
-        return np.zeros((customers, items.factors.shape[1]), dtype=np.float32)
-    liked = liking(theirs, len(items.catalogue), items.day)[:, np.flatnonzero(items.is_sold)]
-    found = items.factorisation.recalculate_user(np.arange(customers), liked.tocsr())
-    return np.asarray(found, dtype=np.float32)
 
 
 def find_candidates(items: Items, theirs: Purchases, pairs: Pairs, rules: sp.csr_matrix | None = None) -> Candidates:
@@ -190,9 +180,9 @@ def _customer_by_customer(
 ) -> Iterator[tuple[Codes, Codes, npt.NDArray[np.float64]]]:
     """Products, their places among the pairs, and scores of the sources, for each customer of the batch."""
     parameters, count = items.specification.parameters, len(items.catalogue)
-    sources, users = _Sources(items, theirs, pairs, rules), folded_in(items, theirs)
+    sources, users = _Sources(items, theirs, pairs, rules), fold_in(items, liking(theirs, count, items.day))
     pool = items.order[:FACTOR_POOL]
-    pool_factors = np.ascontiguousarray(items.factors[pool])
+    pool_factors = np.ascontiguousarray(items.affinities.factors[pool])
     customers = len(theirs.customer_ids)
     bounds = np.searchsorted(pairs.customer, np.arange(customers + 1))
     is_own, pair_of = np.zeros(count, dtype=bool), np.full(count, -1, dtype=np.int64)
@@ -220,7 +210,7 @@ def _customer_by_customer(
             dense[products] = values
             scores[:, column] = dense[chosen]
             dense[products] = 0.0
-        scores[:, -1] = np.einsum("ij,j->i", items.factors[chosen], users[number])
+        scores[:, -1] = np.einsum("ij,j->i", items.affinities.factors[chosen], users[number])
         yield chosen, pair_of[chosen], scores
         is_own[own], pair_of[own] = False, -1
 

@@ -5,6 +5,7 @@ products alone. `implicit` (Ben Frederickson) finds neighbours and factors.
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ PRICE_NOW_DAYS = 14
 GAP_PRIOR_DAYS, GAP_PRIOR_WEIGHT = 35.0, 3.0
 PER_SUBCATEGORY = 15
 UNSEEN_DAYS = 9999.0
+_CSR = ("data", "indices", "indptr")
 
 
 def faded(days_ago: npt.NDArray[Any], half_life: float) -> Scores:
@@ -59,6 +61,61 @@ def liking(purchases: Purchases, products: int, day: int) -> sp.csr_matrix:
 
 
 @dataclass(frozen=True)
+class Affinities:
+    """Which products go together, by the customers who bought them: what of the item side takes time.
+
+    Attributes:
+        similar: Cosine of the products' customers, nearest neighbours only, row = what was bought.
+        together: Cosine of the products' baskets, nearest neighbours only, row = what was bought.
+        factors: Of the matrix factorisation, shape (products, factors), single precision; of what is not sold zero.
+    """
+
+    similar: sp.csr_matrix
+    together: sp.csr_matrix
+    factors: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls, specification: RecommendationSpecification, known: Purchases, is_sold: Flags, buyers: Scores, day: int
+    ) -> Self:
+        """Finds neighbours and factors.
+
+        Args:
+            specification: The model.
+            known: Purchases before the day; where there are none, products have nothing in common.
+            is_sold: Which products may be recommended.
+            buyers: Customers who ever bought each.
+            day: Days since 1970-01-01.
+        """
+        with threadpool_limits(1):
+            return cls(
+                _similar(specification, known, is_sold, buyers, day),
+                _together(specification, known, is_sold, day),
+                _factorise(specification, known, is_sold, day),
+            )
+
+    def content(self) -> bytes:
+        """As the bytes of a file of arrays: the same affinities, the same bytes."""
+        arrays = {"factors": self.factors}
+        for name, matrix in (("similar", self.similar), ("together", self.together)):
+            arrays |= {f"{name}_{part}": getattr(matrix, part) for part in _CSR}
+        file = BytesIO()
+        np.savez(file, **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_content(cls, content: bytes) -> Self:
+        """From what `content` gave."""
+        with np.load(BytesIO(content), allow_pickle=False) as arrays:
+            count = len(arrays["factors"])
+            similar, together = (
+                sp.csr_matrix(tuple(arrays[f"{name}_{part}"] for part in _CSR), shape=(count, count))
+                for name in ("similar", "together")
+            )
+            return cls(similar, together, arrays["factors"])
+
+
+@dataclass(frozen=True)
 class Items:
     """The item side of a day.
 
@@ -78,11 +135,8 @@ class Items:
         price_now: Price of the last PRICE_NOW_DAYS over that; NaN where there is none.
         price_level: Rank of the price among those sold of its subcategory, 0 the cheapest, 1 the dearest.
         order: Products that are sold, the most popular first.
-        similar: Cosine of the products' customers, nearest neighbours only, row = what was bought.
-        together: Cosine of the products' baskets, nearest neighbours only, row = what was bought.
         in_subcategory: Share of a subcategory's faded visits, the most popular products of each only.
-        factors: Of the matrix factorisation, shape (products, factors), single precision; of what is not sold zero.
-        factorisation: To fold customers in; None where there is too little to factorise.
+        affinities: Which of them go together.
     """
 
     specification: RecommendationSpecification
@@ -100,11 +154,8 @@ class Items:
     price_now: Scores
     price_level: Scores
     order: Codes
-    similar: sp.csr_matrix
-    together: sp.csr_matrix
     in_subcategory: sp.csr_matrix
-    factors: npt.NDArray[np.float32]
-    factorisation: Any
+    affinities: Affinities
 
     @classmethod
     def of(
@@ -114,6 +165,7 @@ class Items:
         purchases: Purchases,
         day: int,
         has_ranker: bool = True,
+        affinities: Affinities | None = None,
     ) -> Self:
         """Prepares the item side of a day.
 
@@ -122,8 +174,9 @@ class Items:
             catalogue: All products.
             purchases: Of all customers; those from the day on are not looked at.
             day: Days since 1970-01-01.
-            has_ranker: Whether there is one to ask for neighbours and factors, which take most of the time; without it
-                there are none.
+            has_ranker: Whether there is one to ask for affinities, which take most of the time; without it there are
+                none.
+            affinities: As found before, from the same purchases for the same day; None to find them.
         """
         known, count = purchases.before(day), len(catalogue)
         ago = (day - known.day).astype(np.float64)
@@ -146,11 +199,9 @@ class Items:
         price, price_now = _prices(known, ago, count)
         order = np.flatnonzero(is_sold)
         order = order[np.lexsort((order, -np.round(popularity[POPULAR_BY][order], 9)))]
-        with threadpool_limits(1):
+        if affinities is None:
             told = known if has_ranker else known.before(0)
-            factorisation, factors = _factorise(specification, told, is_sold, day)
-            similar = _similar(specification, told, is_sold, buyers, day)
-            together = _together(specification, told, is_sold, day)
+            affinities = Affinities.of(specification, told, is_sold, buyers, day)
         return cls(
             specification=specification,
             catalogue=catalogue,
@@ -167,11 +218,8 @@ class Items:
             price_now=price_now,
             price_level=_price_level(price, catalogue.groups["subcategory"], is_sold),
             order=order,
-            similar=similar,
-            together=together,
             in_subcategory=_in_subcategory(catalogue, popularity[POPULAR_BY], order),
-            factors=factors,
-            factorisation=factorisation,
+            affinities=affinities,
         )
 
 
@@ -256,16 +304,38 @@ def _neighbours(neighbours: int, matrix: sp.csr_matrix, told: Codes, count: int)
 
 def _factorise(
     specification: RecommendationSpecification, known: Purchases, is_sold: Flags, day: int
-) -> tuple[Any, npt.NDArray[np.float32]]:
+) -> npt.NDArray[np.float32]:
     """Factors of what is sold (Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets")."""
+    factors = np.zeros((len(is_sold), specification.parameters.factors), dtype=np.float32)
+    weights = liking(known, len(is_sold), day)[:, np.flatnonzero(is_sold)]
+    if weights.nnz:
+        factorisation = _factorisation(specification)
+        factorisation.fit(weights, show_progress=False)
+        factors[is_sold] = factorisation.item_factors
+    return factors
+
+
+def fold_in(items: Items, liked: sp.csr_matrix) -> npt.NDArray[np.float32]:
+    """Factors of customers by what they like, as from `liking`, shape (customers, factors); zeros where there are none.
+
+    Args:
+        items: The item side.
+        liked: Shape (customers, products).
+    """
+    factors = items.affinities.factors
+    if not liked.shape[0] or not factors.any():
+        return np.zeros((liked.shape[0], factors.shape[1]), dtype=np.float32)
+    factorisation = _factorisation(items.specification)
+    factorisation.item_factors = factors[items.is_sold]
+    found = factorisation.recalculate_user(np.arange(liked.shape[0]), liked[:, np.flatnonzero(items.is_sold)].tocsr())
+    return np.asarray(found, dtype=np.float32)
+
+
+def _factorisation(specification: RecommendationSpecification) -> Any:
     from implicit.cpu.als import AlternatingLeastSquares
 
     parameters = specification.parameters
-    factors = np.zeros((len(is_sold), parameters.factors), dtype=np.float32)
-    weights = liking(known, len(is_sold), day)[:, np.flatnonzero(is_sold)]
-    if not weights.nnz:
-        return None, factors
-    model = AlternatingLeastSquares(
+    return AlternatingLeastSquares(
         factors=parameters.factors,
         regularization=parameters.factor_l2,
         alpha=parameters.factor_confidence,
@@ -273,7 +343,3 @@ def _factorise(
         num_threads=1,
         random_state=specification.seed,
     )
-    model.fit(weights, show_progress=False)
-    factors[is_sold] = model.item_factors
-    model.user_factors = None
-    return model, factors

@@ -101,9 +101,7 @@ class DiscoveryReasons:
 
     def __init__(self, items: Items, rules: sp.csr_matrix | None) -> None:
         self.items = items
-        self.columns = {
-            name: matrix.tocsc() for name, matrix in (("similar", items.similar), ("together", items.together))
-        }
+        self.columns = {name: getattr(items.affinities, name).tocsc() for name in ("similar", "together")}
         self.rules = None if rules is None else rules.tocsc()
 
     def __call__(self, rows: Candidates, pairs: Pairs, chosen: Codes) -> list[str]:

@@ -42,7 +42,7 @@ from ml.recommendation_baselines import PERSONAL_FREQUENCY, POPULARITY, personal
 from ml.recommendation_candidates import FEATURES, Candidates, Pairs, describe, find_candidates
 from ml.recommendation_examples import Examples, Lesson
 from ml.recommendation_history import Catalogue, Codes, Flags, Purchases, count_visits, day_number, visit_days
-from ml.recommendation_items import POPULAR_BY, Items, faded
+from ml.recommendation_items import POPULAR_BY, Affinities, Items, faded
 from ml.recommendation_lists import BUY_AGAIN, DISCOVER, DiscoveryReasons, Lists, due_reasons, make_lists
 from ml.recommendation_specification import RecommendationSpecification, closed_cut_offs
 from ml.specification import Moment, Scores, TooLittleDataError, require_columns
@@ -377,6 +377,7 @@ def prepare(
     customers: pd.DataFrame,
     day: Moment,
     rules: pd.DataFrame | None = None,
+    affinities: Affinities | None = None,
 ) -> Recommender:
     """The recommender of a day. What it keeps grows with the products, not with the customers.
 
@@ -390,6 +391,7 @@ def prepare(
         day: A midnight.
         rules: antecedent, consequent (product ids), confidence, lift; None or empty where there are none. Of rules that
             concern a product not in the catalogue, or with a lift of 1 or less, nothing is made.
+        affinities: As found before, from the same products and purchases for the same day; None to find them.
 
     Raises:
         ValueError: A column is missing, a customer or product is there twice, or a number is NULL or infinite.
@@ -398,7 +400,7 @@ def prepare(
         specification = specification.model_copy(update={"parameters": model.specification.parameters})
     catalogue = Catalogue.of(specification, products)
     known = Purchases.of(specification, catalogue, purchases, day)
-    items = Items.of(specification, catalogue, known, day_number(day), has_ranker=model is not None)
+    items = Items.of(specification, catalogue, known, day_number(day), model is not None, affinities)
     ids, segment = _customers(specification, customers)
     popular_in = {}
     of_customer = pd.Series(segment, index=ids).reindex(known.customer_ids).to_numpy()

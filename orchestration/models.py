@@ -482,10 +482,12 @@ class Recommendations:
     Attributes:
         threads: Of LightGBM.
         scores: Folder of all scores, with the lists of earlier days.
+        fits: Folder of what was fitted before, see `ml.artefact.kept`: which products go together is found once.
     """
 
     threads: int
     scores: Path
+    fits: Path
 
     name: ClassVar[str] = "recommendations"
     description: ClassVar[str] = "What each customer most likely buys next: of what they know, and of what they do not."
@@ -544,6 +546,8 @@ class Recommendations:
         self, connection: duckdb.DuckDBPyConnection, day: date, scorer: RegisteredModel | None
     ) -> Iterator["pd.DataFrame"]:
         """See `Model`; without a scorer the lists of the baselines, named so."""
+        from ml.artefact import keep, kept
+        from ml.recommendation_items import Affinities
         from ml.recommender import RANKER, prepare
 
         looked_at = newest_on_grid(day, thresholds())
@@ -553,6 +557,7 @@ class Recommendations:
         yield from _parts(connection, "lists_kept", ROWS_TAKEN_OVER)
         if connection.execute("from lists_due limit 1").fetchone() is None:
             return
+        affinities = kept(self.fits, made_of)
         recommender = prepare(
             self.specification(),
             _recommender(scorer, self.threads),
@@ -561,7 +566,10 @@ class Recommendations:
             connection.execute("select customer_id, segment from lists").df(),
             looked_at,
             connection.execute(_RULES, {"day": looked_at}).df(),
+            None if affinities is None else Affinities.from_content(affinities),
         )
+        if affinities is None:
+            keep(self.fits, made_of, recommender.items.affinities.content())
         for part in _parts(connection, "lists_due", LISTS_IN_MEMORY):
             for listed_on in part["listed_on"].unique():
                 customers = part[part["listed_on"] == listed_on]
@@ -678,7 +686,7 @@ def models(settings: Settings) -> list[Model]:
         DemandForecast(),
         CustomerValue(threads, thresholds(settings)),
         CustomerSegments(),
-        Recommendations(threads, settings.scores_dir),
+        Recommendations(threads, settings.scores_dir, settings.fits_dir),
     ]
 
 

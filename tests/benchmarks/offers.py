@@ -25,7 +25,7 @@ from ml.recommender import RecommendationModel, prepare
 from orchestration.dbt_project import run_folder
 from orchestration.models import Recommendations
 from orchestration.resources.registry import RegisteredModel
-from orchestration.settings import load_settings
+from orchestration.settings import Settings, load_settings
 from tests.benchmarks.models import Refreshed, run, show
 from tests.benchmarks.refresh import Measured, measure
 
@@ -122,9 +122,14 @@ def mib(size: int) -> int:
     return round(size / 2**20)
 
 
+def recommendations(settings: Settings) -> Recommendations:
+    """The model, with what its refresh keeps."""
+    return Recommendations(settings.threads, settings.scores_dir, settings.fits_dir)
+
+
 def accuracy(refreshed: Refreshed) -> None:
     """The challenge of several days: four windows held out before each."""
-    model = Recommendations(refreshed.settings.threads, refreshed.settings.scores_dir)
+    model = recommendations(refreshed.settings)
     products = model.products(refreshed.connection)
     for day in ACCURACY_DAYS:
         purchases = model.learned_from(refreshed.connection, date.fromisoformat(day))
@@ -143,7 +148,7 @@ def accuracy(refreshed: Refreshed) -> None:
 
 def standing(refreshed: Refreshed) -> None:
     """What it costs that lists stand for a week unless their customer buys: beside lists made anew on the day."""
-    model = Recommendations(refreshed.settings.threads, refreshed.settings.scores_dir)
+    model = recommendations(refreshed.settings)
     specification, products = model.specification(), model.products(refreshed.connection)
     purchases = model.learned_from(refreshed.connection, refreshed.day)
     bought_on = pd.to_datetime(purchases["order_date"])
@@ -189,7 +194,7 @@ def recall(lists: pd.DataFrame, window: pd.DataFrame, known: pd.DataFrame, only_
 
 def scoring(refreshed: Refreshed) -> None:
     """Seconds and memory as customers grow; what products have in common is learned from the same ones."""
-    model = Recommendations(refreshed.settings.threads, refreshed.settings.scores_dir)
+    model = recommendations(refreshed.settings)
     purchases = model.learned_from(refreshed.connection, refreshed.day)
     fitted = RecommendationModel(model.specification(), model.threads)
     content = fitted.fit(purchases, model.products(refreshed.connection), refreshed.day).text()
@@ -245,8 +250,8 @@ def score_all(warehouse: str, model: str, day: str) -> None:
     settings, content = load_settings(), Path(model).read_bytes()
     registered = RegisteredModel("benchmark", date.fromisoformat(day), sha256_of(content), content)
     config = settings.duckdb_config() | {"temp_directory": f"{warehouse}.spilled"}
-    with duckdb.connect(warehouse, config=dict(config)) as connection:
-        made = Recommendations(settings.threads, Path(warehouse).parent)
+    with duckdb.connect(warehouse, config=dict(config)) as connection, tempfile.TemporaryDirectory() as kept:
+        made = Recommendations(settings.threads, Path(kept), Path(kept))
         for _ in made.score(connection, date.fromisoformat(day), registered):
             continue
 

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
 import pytest
 
 from ml.artefact import sha256_of
+from ml.recommendation_items import Affinities
 from ml.recommender import RecommendationModel, Recommender
 from orchestration.models import Recommendations
 from orchestration.resources.registry import RegisteredModel
@@ -87,7 +89,7 @@ def lists(
     connection: duckdb.DuckDBPyConnection, scorer: RegisteredModel | None, day: date, folder: Path
 ) -> pd.DataFrame:
     """A day's lists, as they are written."""
-    model = Recommendations(1, folder)
+    model = Recommendations(1, folder, folder / "fits")
     write_scores(connection, model.name, model.name, day, model.score(connection, day, scorer), folder)
     return connection.execute(f"select * from '{folder}/recommendations/{day}.*.parquet' order by all").df()
 
@@ -128,6 +130,29 @@ def test_on_the_grid_all_are_made(
     asked.clear()
     assert set(lists(connection, scorer, NEXT_SUNDAY, tmp_path)["listed_on"].dt.date) == {NEXT_SUNDAY}
     assert len(asked) == 120
+
+
+def test_which_products_go_together_is_found_once(
+    connection: duckdb.DuckDBPyConnection, scorer: RegisteredModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found: list[int] = []
+    find = Affinities.of
+
+    def noted(*given: Any) -> Affinities:
+        found.append(given[-1])
+        return find(*given)
+
+    monkeypatch.setattr(Affinities, "of", noted)
+    for day in (MONDAY, TUESDAY, NEXT_SUNDAY - timedelta(days=1)):
+        lists(connection, scorer, day, tmp_path)
+    assert len(found) == 1
+    (kept,) = (tmp_path / "fits").iterdir()
+    content = kept.read_bytes()
+    kept.write_bytes(content[:-100])
+    lists(connection, scorer, TUESDAY, tmp_path)
+    assert len(found) == 2 and kept.read_bytes() == content, "a damaged one is made again"
+    lists(connection, scorer, NEXT_SUNDAY, tmp_path)
+    assert len(found) == 3 and len(set(found)) == 2
 
 
 def test_a_late_purchase_touches_one_customer(

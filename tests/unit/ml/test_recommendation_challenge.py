@@ -118,7 +118,7 @@ def test_neighbours_against_the_cosine_of_all_pairs(examples: Examples, purchase
     cosine = unit.T @ unit
     for product in ("p000", "p307"):
         nearest = cosine[product].drop(product).nlargest(SMALL.neighbours)
-        kept = items.together[[items.catalogue.ids.get_loc(product)]].toarray()[0]
+        kept = items.affinities.together[[items.catalogue.ids.get_loc(product)]].toarray()[0]
         assert (kept > 0).sum() == SMALL.neighbours
         assert np.sort(kept[kept > 0])[::-1] == pytest.approx(nearest.to_numpy())
         named = pd.Series(kept, index=items.catalogue.ids)[nearest.index]
