@@ -96,7 +96,7 @@ class Affinities:
 
     def content(self) -> bytes:
         """As the bytes of a file of arrays: the same affinities, the same bytes."""
-        arrays = {"factors": self.factors}
+        arrays: dict[str, Any] = {"factors": self.factors}
         for name, matrix in (("similar", self.similar), ("together", self.together)):
             arrays |= {f"{name}_{part}": getattr(matrix, part) for part in _CSR}
         file = BytesIO()

@@ -81,7 +81,7 @@ def _prune_scores(settings: Settings) -> Pruned:
 
 
 def _prune_fits(settings: Settings) -> Pruned:
-    """What was fitted for campaigns that are not scored any more, and what a killed run left unfinished."""
+    """What was fitted for campaigns or weeks that are not scored any more, and what a killed run left unfinished."""
     before = (datetime.now(UTC) - timedelta(days=settings.keep_run_days)).timestamp()
     return _remove("fits", (path for path in settings.fits_dir.glob("*") if path.stat().st_mtime < before))
 

@@ -464,7 +464,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def fits_dir(self) -> Path:
-        """Models fitted for one campaign each, of this source; what is not used is pruned."""
+        """What was fitted for a campaign or found for a week, of this source; what is not used is pruned."""
         return self.data / "fits" / self.source
 
     @cached_property
