@@ -750,7 +750,7 @@ def _look_at(
         raise LandingError(f"{table.name}: {file.path} cannot be read: {error.strerror or error}") from error
 
 
-def raw_content_hash(entries: list[LedgerEntry]) -> str:
+def raw_content_hash(entries: Sequence[LedgerEntry]) -> str:
     """What a raw table holds, as one hash: its files' names and contents."""
     files = sorted((entry.source_file, entry.sha256, entry.loaded_at) for entry in entries)
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()

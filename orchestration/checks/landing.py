@@ -1,6 +1,6 @@
 """Gate 1: is what landed what the source declares? Profiles of the raw tables, judged before staging reads a row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
@@ -9,9 +9,10 @@ import duckdb
 import pandas as pd
 
 from orchestration.checks.expectations import SHOWN_KEYS, Rule, Suite
+from orchestration.checks.raw_counts import count_values, keep
 from orchestration.checks.records import CheckResult
 from orchestration.content_hash import quote_identifier
-from orchestration.landing import AUDIT_COLUMNS, business_days
+from orchestration.landing import AUDIT_COLUMNS, LedgerEntry, business_days, raw_content_hash
 from orchestration.settings import Settings
 from orchestration.sources import RawTable, Source, type_family
 
@@ -40,22 +41,30 @@ class LandingProfile:
 
 
 def profile_raw_table(
-    connection: duckdb.DuckDBPyConnection, source: Source, table: RawTable, settings: Settings, as_of_date: date
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    table: RawTable,
+    settings: Settings,
+    as_of_date: date,
+    entries: Sequence[LedgerEntry] = (),
 ) -> LandingProfile:
-    """Profiles a raw table through its view; every figure is computed by DuckDB, in place."""
+    """Profiles a raw table through its view; every figure is computed by DuckDB, in place.
+
+    Args:
+        connection: With the view.
+        source: Whose table.
+        table: The table.
+        settings: How many NULLs are too many.
+        as_of_date: The day to refresh.
+        entries: The files that the view shows, whose counts are kept from run to run; none to keep nothing.
+    """
     found = {
         name: dtype
         for name, dtype, *_ in connection.execute(f"describe {table.view}").fetchall()
         if name not in AUDIT_COLUMNS
     }
-    counts = ", ".join(
-        f"count({quote_identifier(name)}), "
-        + (f"count_if(not isfinite({quote_identifier(name)}::double))" if type_family(dtype) == "number" else "0")
-        for name, dtype in found.items()
-    )
-    row_count, *counted = connection.execute(f"select count(*), {counts} from {table.view}").fetchall()[0]
-    filled = dict(zip(found, counted[::2], strict=True))
-    not_finite = dict(zip(found, counted[1::2], strict=True))
+    counts = count_values(connection, table, found, entries)
+    row_count = counts.row_count
 
     declared = {column.name: column for column in table.columns}
     columns = []
@@ -72,14 +81,16 @@ def profile_raw_table(
                 "is_present": is_present,
                 "type_fits": column is None or not is_present or column.accepts(found[name]),
                 "found_type": found.get(name, "missing"),
-                "null_share": 1 - filled.get(name, 0) / row_count if row_count else 1.0,
+                "null_share": 1 - counts.filled.get(name, 0) / row_count if row_count else 1.0,
                 "max_null_share": max_null_share,
-                "not_finite": not_finite.get(name, 0),
+                "not_finite": counts.not_finite.get(name, 0),
             }
         )
 
     previous_row_count = _last_good_row_count(connection, table) or row_count
-    conflicting_keys, conflicts = _conflicting_keys(connection, table, list(found))
+    conflicting_keys, conflicts = _conflicting_keys(connection, table, list(found), counts.of_new)
+    if entries and not conflicting_keys:
+        keep(connection, table, counts)
     figures = {
         "row_count": row_count,
         "previous_row_count": previous_row_count,
@@ -91,15 +102,27 @@ def profile_raw_table(
     return LandingProfile(row_count, table=pd.DataFrame([figures]), columns=pd.DataFrame(columns))
 
 
-def _conflicting_keys(connection: duckdb.DuckDBPyConnection, table: RawTable, found: list[str]) -> tuple[int, str]:
-    """How many keys stand for rows that differ, and some of them."""
+def _conflicting_keys(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, found: list[str], of_new: str | None
+) -> tuple[int, str]:
+    """How many keys stand for rows that differ, and some of them.
+
+    Args:
+        connection: With the table's view.
+        table: The table.
+        found: Columns of the view.
+        of_new: Condition on rows without which no keys conflict; None where any may.
+    """
     if not table.key or not set(table.key) <= set(found):
         return 0, ""
     key = ", ".join(quote_identifier(name) for name in table.key)
     is_whole = " and ".join(f"{quote_identifier(name)} is not null" for name in table.key)  # others go to quarantine
     row = "hash(" + ", ".join(quote_identifier(name) for name in found) + ")"
+    rows = table.view
+    if of_new is not None:
+        rows = f"{rows} semi join (select {key} from {rows} where {of_new}) as new_rows using ({key})"
     conflicts = connection.execute(
-        f"select {key} from {table.view} where {is_whole} group by {key} having min({row}) != max({row}) order by all"
+        f"select {key} from {rows} where {is_whole} group by {key} having min({row}) != max({row}) order by all"
     ).fetchall()
     shown = "; ".join(
         ", ".join(f"{name}={value}" for name, value in zip(table.key, values, strict=True))
@@ -226,9 +249,10 @@ def check_raw_table(
     table: RawTable,
     settings: Settings,
     as_of_date: date,
-    content_hash: str,
+    entries: Sequence[LedgerEntry],
 ) -> list[CheckResult]:
-    """Profiles a raw table and judges the profile; an optional table that is absent passes."""
+    """Profiles a raw table, of these files, and judges the profile; an optional table that is absent passes."""
+    content_hash = raw_content_hash(entries)
     suites = landing_suites(source, table, settings)
     if _is_absent(connection, table):
         return [
@@ -246,7 +270,7 @@ def check_raw_table(
             for suite in suites
             for name in suite.check_names
         ]
-    profile = profile_raw_table(connection, source, table, settings, as_of_date)
+    profile = profile_raw_table(connection, source, table, settings, as_of_date, entries)
     frames = {
         "table_profile": profile.table,
         "column_profile": profile.columns,

@@ -25,6 +25,7 @@ CONTROL_TABLES = """
     create schema if not exists control;
     create table if not exists control.refresh (as_of_date date, run_id varchar);
     create table if not exists control.absent_tables (table_name varchar);
+    create table if not exists control.raw_counts (table_name varchar, fingerprint varchar, counts bigint[]);
     create sequence if not exists control.result_id;
     create table if not exists control.check_results (
         result_id bigint default nextval('control.result_id'),

@@ -8,12 +8,13 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pytest
 
 from orchestration.assets.publication import required_checks
 from orchestration.checks.expectations import GUARDS
 from orchestration.checks.features import features_suites
-from orchestration.checks.landing import check_raw_table, landing_suites
+from orchestration.checks.landing import check_raw_table, landing_suites, profile_raw_table
 from orchestration.checks.marts import marts_suites
 from orchestration.checks.monitoring import monitoring_suites
 from orchestration.checks.records import CheckResult, record
@@ -63,7 +64,12 @@ class Gate:
         self.runs += 1
         with self.warehouse.connect() as connection:
             day = as_of_date or self.as_of_date
-            results = check_raw_table(connection, source, source.tables[0], SETTINGS, day, content_hash)
+            whole = profile_raw_table(connection, source, source.tables[0], SETTINGS, day)
+            results = check_raw_table(connection, source, source.tables[0], SETTINGS, day, ledger[table])
+            # What is kept of files that were counted before makes no difference.
+            kept = profile_raw_table(connection, source, source.tables[0], SETTINGS, day, ledger[table])
+            pd.testing.assert_frame_equal(kept.table, whole.table)
+            pd.testing.assert_frame_equal(kept.columns, whole.columns)
             record(connection, results, run_id=f"run {self.runs}", as_of_date=day)
         assert {result.content_hash for result in results} == {content_hash}
         return results
@@ -282,10 +288,11 @@ def test_an_empty_view_fails(gate: Gate, table: str) -> None:
     gate.check(table)
     (raw_table,) = (given for given in SOURCE.tables if given.name == table)
     with gate.warehouse.connect() as connection:
-        view = raw_view_sql(raw_table, in_force(read_ledger(gate.raw))[table], gate.raw)
+        entries = in_force(read_ledger(gate.raw))[table]
+        view = raw_view_sql(raw_table, entries, gate.raw)
         connection.execute(f"{view} where false")
         connection.execute("delete from control.check_results")
-        results = check_raw_table(connection, SOURCE, raw_table, SETTINGS, gate.as_of_date, "empty")
+        results = check_raw_table(connection, SOURCE, raw_table, SETTINGS, gate.as_of_date, entries)
     assert {result.row_count for result in results} == {0}
     assert "column_profile_nulls_are_few" in broken(results)
 
@@ -369,8 +376,54 @@ def test_a_required_table_is_never_excused(own: Gate) -> None:
     with own.warehouse.connect() as connection:
         connection.execute("insert into control.absent_tables values ('customers')")
         connection.execute(raw_view_sql(customers, [], own.raw))
-        results = check_raw_table(connection, OWN, customers, SETTINGS, own.as_of_date, "none")
+        results = check_raw_table(connection, OWN, customers, SETTINGS, own.as_of_date, [])
     assert "column_profile_nulls_are_few" in broken(results)
+
+
+def test_a_file_more_is_judged_beside_what_was_counted_before(own: Gate) -> None:
+    folder = own.input / "products"
+    folder.mkdir()
+    (own.input / "products.csv").unlink()
+
+    def deliver(name: str, rows: str) -> dict[str, str]:
+        (folder / f"{name}.csv").write_text(f"product_id,brand\n{rows}")
+        return broken(own.check("products"))
+
+    def counted() -> list[int]:
+        with own.warehouse.connect() as connection:
+            rows = connection.execute("select counts[1] from control.raw_counts where table_name = 'raw.products'")
+            return sorted(count for (count,) in rows.fetchall())
+
+    assert deliver("one", "".join(f"{number},b\n" for number in range(20))) == {} and counted() == [20]
+    assert deliver("two", "24,d\n") == {} and counted() == [1, 20]
+    # It is told each time, until it is mended.
+    conflict = deliver("three", "2,x\n25,e\n")
+    assert "product_id=2" in conflict.pop("table_profile_keys_do_not_conflict") and conflict == {}
+    assert counted() == [1, 20]
+    assert set(deliver("four", "26,f\n")) == {"table_profile_keys_do_not_conflict"} and counted() == [1, 20]
+    assert deliver("three", "2,b\n25,e\n") == {} and counted() == [1, 1, 2, 20]
+    # The header alone withdraws the file.
+    assert deliver("three", "") == {} and counted() == [0, 1, 1, 20]
+    found = deliver("five", ",\n" * 78)
+    assert set(found) == {"column_profile_nulls_are_few"}
+    assert "column_name=product_id, found_type=VARCHAR, null_share=0.78" in found["column_profile_nulls_are_few"]
+
+
+def test_a_file_is_counted_once(own: Gate) -> None:
+    own.check("customers")
+    (customers,) = (table for table in OWN.tables if table.name == "customers")
+    entries = tables_in_force(OWN, own.raw)["customers"]
+
+    def share_of_nulls() -> float:
+        profile = profile_raw_table(connection, OWN, customers, SETTINGS, own.as_of_date, entries)
+        return float(profile.columns.set_index("column_name")["null_share"]["customer_id"])
+
+    with own.warehouse.connect() as connection:
+        assert share_of_nulls() == 0
+        connection.execute("update control.raw_counts set counts = [2] || [0] || counts[3:]")
+        assert share_of_nulls() == 1, "it is what is kept"
+        connection.execute("update control.raw_counts set counts = [3] || [0] || counts[3:]")
+        assert share_of_nulls() == 0, "what is not of the rows that the view shows does not count"
 
 
 # The catalogue ------------------------------------------------------------------------------------
