@@ -22,41 +22,47 @@
     round(1000000 * exp(-({{ days }}) / {{ fading_days }}.0))::bigint
 {%- endmacro %}
 
+{# A row's hash. #}
+{% macro hash_of(columns) -%}
+    {{ return(adapter.dispatch('hash_of')(columns)) }}
+{%- endmacro %}
+
+{% macro default__hash_of(columns) -%}
+    hash({{ columns | join(', ') }})
+{%- endmacro %}
+
+{% macro spark__hash_of(columns) -%}
+    xxhash64({{ columns | join(', ') }})
+{%- endmacro %}
+
 {# A row's hash, as a number whose sum over many rows does not overflow and does not depend on their order. #}
 {% macro row_hash(columns) -%}
     {{ return(adapter.dispatch('row_hash')(columns)) }}
 {%- endmacro %}
 
 {% macro default__row_hash(columns) -%}
-    hash({{ columns | join(', ') }})::hugeint
+    {{ hash_of(columns) }}::hugeint
 {%- endmacro %}
 
 {% macro spark__row_hash(columns) -%}
-    xxhash64({{ columns | join(', ') }})::decimal(38, 0)
+    {{ hash_of(columns) }}::decimal(38, 0)
 {%- endmacro %}
 
 {# Rows that stand there several times. Hashes are grouped first, as they are much less than the columns; rows that share one are looked at. #}
 {% macro repeated_rows(model, columns, condition='true') -%}
-    with hashed as (
-        select
-            {{ columns | join(', ') }},
-            {{ row_hash(columns) }} as row_hash
+    with repeated_hashes as (
+        select {{ hash_of(columns) }} as row_hash
         from {{ model }}
         where {{ condition }}
-    ),
-
-    repeated_hashes as (
-        select row_hash
-        from hashed
-        group by row_hash
+        group by {{ hash_of(columns) }}
         having count(*) > 1
     )
 
     select
         {{ columns | join(', ') }},
         count(*) as row_count
-    from hashed
-    where row_hash in (select repeated_hashes.row_hash from repeated_hashes)
+    from {{ model }}
+    where {{ condition }} and {{ hash_of(columns) }} in (select repeated_hashes.row_hash from repeated_hashes)
     group by {{ columns | join(', ') }}
     having count(*) > 1
 {%- endmacro %}

@@ -6,7 +6,7 @@ select
     offers.product_id
 from {{ ref('cross_sell_opportunities') }} as offers
 inner join {{ ref('products') }} as products on offers.product_id = products.product_id
-left join {{ ref('order_lines') }} as order_lines
+left join {{ ref('core_order_lines') }} as order_lines
     on offers.customer_id = order_lines.customer_id
         and offers.product_id = order_lines.product_id
         and offers.as_of_date > order_lines.order_date

@@ -33,7 +33,7 @@ from orchestration.checks.asset_checks import asset_check_result, is_asked
 from orchestration.checks.dbt_tests import required_tests
 from orchestration.checks.features import features_suites, read_profiles
 from orchestration.checks.monitoring import monitoring_suites, read_monitoring
-from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
+from orchestration.checks.records import CheckResult, reasons_not_to_publish, record
 from orchestration.checks.scores import GATE, SUITES, profile_scores
 from orchestration.markdown import markdown_picture, markdown_table
 from orchestration.models import Model, lacking, models
@@ -94,9 +94,11 @@ def _require_day(connection: duckdb.DuckDBPyConnection, model: Model, day: date)
         )
 
 
-def _require_gate_2(connection: duckdb.DuckDBPyConnection, required: set[tuple[str, str]], model: Model) -> str:
+def _require_gate_2(
+    warehouse: Warehouse, connection: duckdb.DuckDBPyConnection, required: set[tuple[str, str]], model: Model
+) -> str:
     """The content of what the model reads, for which every check on it has passed; also in a run of its own."""
-    contents = relation_contents(connection, model.reads, {})
+    contents = warehouse.contents(connection, model.reads, {})
     unchecked = reasons_not_to_publish(connection, required, contents)
     if unchecked:
         raise Failure(
@@ -187,7 +189,7 @@ def _train(
     day = partition_day(context.partition_key)
     with warehouse.connect() as connection:
         _require_day(connection, model, day)
-        data_hash = _require_gate_2(connection, required, model)
+        data_hash = _require_gate_2(warehouse, connection, required, model)
         incumbent = _incumbent(registry, model, day, context.log.warning)
         challenge, incumbent = _challenge(context, connection, settings, model, day, incumbent)
     challenger = _register(context, registry, model, day, challenge, data_hash)
@@ -304,7 +306,7 @@ def build_models(
         """Gate 2: blocks training."""
         with warehouse.connect() as connection:
             (day,) = connection.execute("select as_of_date from control.refresh").fetchall()[0]
-            contents = relation_contents(connection, suites, {})
+            contents = warehouse.contents(connection, suites, {})
             for suite, frame in zip(suites.values(), read_profiles(connection, day), strict=True):
                 if not is_asked(context, relation_key(suite.table_name)):
                     continue
@@ -335,7 +337,7 @@ def build_models(
                 key = AssetCheckKey(relation_key(suite.table_name), f"{suite.name}_gate")
                 if key not in context.selected_asset_check_keys:
                     continue
-                content = relation_contents(connection, [suite.table_name], {})[suite.table_name]
+                content = warehouse.contents(connection, [suite.table_name], {})[suite.table_name]
                 results = suite.validate(frame, content.content_hash)
                 record(connection, results, run_id=context.run.run_id, as_of_date=day)
                 yield asset_check_result(context, results, relation_key(suite.table_name), f"{suite.name}_gate")
@@ -358,7 +360,7 @@ def _scores_gate(model: Model) -> AssetChecksDefinition:
         """Gate 3 on scores: blocks the marts."""
         with warehouse.connect() as connection:
             (day,) = connection.execute("select as_of_date from control.refresh").fetchall()[0]
-            content = relation_contents(connection, [suite.table_name], {})[suite.table_name]
+            content = warehouse.contents(connection, [suite.table_name], {})[suite.table_name]
             results = suite.validate(profile_scores(connection, model.name, day), content.content_hash)
             record(connection, results, run_id=context.run.run_id, as_of_date=day)
             return asset_check_result(context, results, relation_key(suite.table_name), "scores_gate")

@@ -21,7 +21,7 @@ from orchestration.checks.features import features_suites
 from orchestration.checks.landing import landing_suites
 from orchestration.checks.marts import marts_suites
 from orchestration.checks.monitoring import monitoring_suites
-from orchestration.checks.records import CheckResult, reasons_not_to_publish, record, relation_contents
+from orchestration.checks.records import CheckResult, reasons_not_to_publish, record
 from orchestration.freshness import fresh_until, longest_wait
 from orchestration.markdown import markdown_table
 from orchestration.partitions import partition_day
@@ -71,7 +71,7 @@ def publish_marts(
     tables = published_tables(manifest)
     with warehouse.connect() as connection:
         hashes = raw_hashes(settings)
-        contents = relation_contents(connection, {table for _, table in required} | set(tables), hashes)
+        contents = warehouse.contents(connection, {table for _, table in required} | set(tables), hashes)
         is_built = "features.current_day" in contents
         row = connection.execute("select as_of_date from features.current_day").fetchone() if is_built else None
         as_of_date = row[0] if row else None
@@ -93,7 +93,7 @@ def publish_marts(
         if reasons or as_of_date is None:
             raise PublicationError("gate publication: nothing was published. " + "\n".join(reasons))
         # The gate's own result is part of what is published.
-        contents |= relation_contents(connection, ["marts.data_quality_results"], hashes)
+        contents |= warehouse.contents(connection, ["marts.data_quality_results"], hashes)
     expected = {table.removeprefix("marts."): contents[table] for table in tables}
     return store.publish(
         settings.warehouse_path,

@@ -3,7 +3,7 @@
 dbt runs in a process of its own, as in this one it would keep the warehouse's lock after it has finished.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from orchestration.checks.asset_checks import asset_check_result, is_asked
 from orchestration.checks.dbt_tests import out_of_memory, relation_name, test_results, tested_tables
 from orchestration.checks.marts import marts_suites, read_frame
-from orchestration.checks.records import record, relation_contents
+from orchestration.checks.records import DBT_SCHEMAS, record
 from orchestration.content_hash import TableContent
 from orchestration.dbt_project import dbt_vars, run_folder
 from orchestration.landing import raw_content_hash, tables_in_force
@@ -81,6 +81,7 @@ def _build(
     settings: Settings,
     source: Source,
     manifest: Mapping[str, Any],
+    schemas: Collection[str],
 ) -> Iterator[Any]:
     """Runs the selected part of the project, and records what its tests found for the tables as they then are."""
     as_of_date = partition_day(context.partition_key) if context.has_partition_key else None
@@ -89,19 +90,20 @@ def _build(
     run_results = run_folder(settings) / "run_results.json"
     run_results.unlink(missing_ok=True)
     arguments = ["build", "--exclude-resource-type", "unit_test", "--indirect-selection", "buildable"]
-    invocation = dbt.cli(
-        [*arguments, "--vars", dbt_vars(settings, source)],
-        context=context,
-        target_path=run_folder(settings),
-        raise_on_error=False,
-    )
-    # While dbt runs nobody else can open the warehouse: the events wait for what the tables hold.
-    events = list(invocation.stream())
+    with warehouse.lend(schemas):
+        invocation = dbt.cli(
+            [*arguments, "--vars", dbt_vars(settings, source)],
+            context=context,
+            target_path=run_folder(settings),
+            raise_on_error=False,
+        )
+        # While dbt runs nobody else can open the warehouse: the events wait for what the tables hold.
+        events = list(invocation.stream())
 
     results, contents = [], {}
     with warehouse.connect() as connection:
         if run_results.exists():
-            contents = relation_contents(connection, tested_tables(manifest, run_results), raw_hashes(settings))
+            contents = warehouse.contents(connection, tested_tables(manifest, run_results), raw_hashes(settings))
             results = list(test_results(manifest, run_results, connection, contents))
             record(connection, results, run_id=context.run_id, as_of_date=as_of_date)
         for event in events:
@@ -165,7 +167,7 @@ def build_warehouse(
     )
     def warehouse_assets(context: AssetExecutionContext, dbt: Dbt, warehouse: Warehouse) -> Iterator[Any]:
         """Staging, core and features."""
-        yield from _build(context, dbt, warehouse, settings, source, manifest)
+        yield from _build(context, dbt, warehouse, settings, source, manifest, DBT_SCHEMAS)
 
     @dbt_assets(
         name="marts",
@@ -176,7 +178,7 @@ def build_warehouse(
     )
     def mart_assets(context: AssetExecutionContext, dbt: Dbt, warehouse: Warehouse) -> Iterator[Any]:
         """What analysts read, built in the working warehouse."""
-        yield from _build(context, dbt, warehouse, settings, source, manifest)
+        yield from _build(context, dbt, warehouse, settings, source, manifest, ["marts"])
 
     @multi_asset_check(
         name="marts_gate",
@@ -200,7 +202,7 @@ def build_warehouse(
             for suite in suites:
                 if not is_asked(context, relation_key(suite.table_name)):
                     continue
-                content = relation_contents(connection, [suite.table_name], {})[suite.table_name]
+                content = warehouse.contents(connection, [suite.table_name], {})[suite.table_name]
                 results = suite.validate(read_frame(connection, suite), content.content_hash)
                 record(connection, results, run_id=context.run.run_id, as_of_date=as_of_date)
                 yield asset_check_result(context, results, relation_key(suite.table_name), "marts_gate")

@@ -7,13 +7,16 @@ content that it is about to publish. A check that failed, raised, never ran, or 
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import duckdb
 
 from orchestration.content_hash import TableContent, table_content
+
+# What nothing but dbt writes.
+DBT_SCHEMAS = ("staging", "core", "features", "marts")
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,10 @@ def record(
 
 
 def relation_contents(
-    connection: duckdb.DuckDBPyConnection, relations: Iterable[str], raw_hashes: Mapping[str, str]
+    connection: duckdb.DuckDBPyConnection,
+    relations: Iterable[str],
+    raw_hashes: Mapping[str, str],
+    known: MutableMapping[str, TableContent] | None = None,
 ) -> dict[str, TableContent]:
     """Content of each relation (`schema.table`) that exists.
 
@@ -84,7 +90,10 @@ def relation_contents(
         relations: What to look at.
         raw_hashes: Content hash of each raw table, from the ledger. A view of staging or core reads raw files in place
             and is known by its definition and theirs: it is not read through for a hash.
+        known: Content of tables of dbt's as it was read before and still is; what is read of them now is added. Not of
+            views, which change with what they read.
     """
+    known = {} if known is None else known
     views = {
         f"{schema}.{name}": sql
         for schema, name, sql in connection.execute(
@@ -103,6 +112,8 @@ def relation_contents(
         elif relation in views and schema in ("staging", "core"):
             definition = json.dumps([views[relation], sorted(raw_hashes.items())])
             contents[relation] = TableContent(None, hashlib.sha256(definition.encode()).hexdigest())
+        elif relation in tables and schema in DBT_SCHEMAS:
+            contents[relation] = known[relation] = known.get(relation) or table_content(connection, relation)
         elif relation in views or relation in tables:
             contents[relation] = table_content(connection, relation)
     return contents

@@ -6,7 +6,7 @@ It can always be rebuilt from raw. Python opens it briefly between dbt's runs; d
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import IO
 
 import duckdb
 from dagster import ConfigurableResource, Failure, InitResourceContext
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from orchestration.checks.records import relation_contents
+from orchestration.content_hash import TableContent
 from orchestration.landing import LedgerEntry, show_raw
 from orchestration.scores import show_scores
 from orchestration.sources import Source
@@ -47,6 +49,10 @@ CONTROL_TABLES = """
 
 DAMAGE = (duckdb.SerializationException, duckdb.FatalException, duckdb.InternalException)
 SIGNS_OF_DAMAGE = ("not a valid DuckDB database file", "Corrupt database file", "checksum")
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    return path.stat() if path.exists() else None
 
 
 class WarehouseError(Failure):
@@ -97,6 +103,9 @@ class Warehouse(ConfigurableResource["Warehouse"]):
     duckdb_config: dict[str, str] = Field(description="DuckDB's bounds.")
     scores_dir: str = Field(description="Parquet files of the scores.")
     lock_timeout_seconds: float = Field(0, description="How long to wait for another refresh to end.")
+    # What tables were found to hold in this run, and the file as it was left then.
+    _contents: dict[str, TableContent] = PrivateAttr(default_factory=dict)
+    _left_as: tuple[tuple[int, ...] | None, ...] = PrivateAttr(default=())
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["Warehouse"]:
@@ -111,10 +120,12 @@ class Warehouse(ConfigurableResource["Warehouse"]):
         Raises:
             WarehouseError: The file is damaged, or another process holds it.
         """
+        self._forget_if_written()
         try:
             with duckdb.connect(self.path, config=dict(self.duckdb_config)) as connection:
                 connection.execute(CONTROL_TABLES)
                 yield connection
+            self._left_as = self._stands_as()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             if "Could not set lock" in reason:
@@ -128,6 +139,39 @@ class Warehouse(ConfigurableResource["Warehouse"]):
                     " from raw"
                 ) from error
             raise
+
+    @contextmanager
+    def lend(self, schemas: Collection[str]) -> Iterator[None]:
+        """While dbt builds tables of some schemas in a process of its own; what was read of others holds on."""
+        self._forget_if_written()
+        yield
+        for relation in [relation for relation in self._contents if relation.split(".")[0] in schemas]:
+            del self._contents[relation]
+        self._left_as = self._stands_as()
+
+    def contents(
+        self, connection: duckdb.DuckDBPyConnection, relations: Iterable[str], raw_hashes: Mapping[str, str]
+    ) -> dict[str, TableContent]:
+        """See `relation_contents`; what this run has read of a table that nobody has written since is not read again.
+
+        Args:
+            connection: From `connect`.
+            relations: What to look at.
+            raw_hashes: Content hash of each raw table.
+        """
+        return relation_contents(connection, relations, raw_hashes, self._contents)
+
+    def _forget_if_written(self) -> None:
+        if self._stands_as() != self._left_as:
+            self._contents.clear()
+
+    def _stands_as(self) -> tuple[tuple[int, ...] | None, ...]:
+        """What anybody who writes the file changes: the times of its last changes cannot be set back."""
+        path = Path(self.path)
+        return tuple(
+            (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) if (stat := _stat(file)) else None
+            for file in (path, path.with_name(f"{path.name}.wal"))
+        )
 
     def show_raw(self, source: Source, ledger: dict[str, list[LedgerEntry]], raw_dir: Path) -> None:
         """Makes the raw views read the files in force."""

@@ -18,6 +18,16 @@ products as (
     from {{ ref('core_products') }}
 ),
 
+top_products as (
+    select product_days.product_id
+    from {{ ref('product_days') }} as product_days
+    inner join refresh on product_days.order_date < refresh.current_week
+    where product_days.product_id != 'unknown'
+    group by product_days.product_id
+    order by sum(product_days.net_sales) desc, product_days.product_id asc
+    limit {{ top['product'] }}
+),
+
 product_sales as (
     select
         'product' as level,
@@ -27,7 +37,21 @@ product_sales as (
         sum(product_days.units) as units
     from {{ ref('product_days') }} as product_days
     inner join refresh on product_days.order_date < refresh.current_week
+    inner join top_products on product_days.product_id = top_products.product_id
     group by product_days.product_id, {{ week_start('product_days.order_date') }}
+),
+
+week_sales as (
+    select
+        products.department,
+        products.category,
+        {{ week_start('product_days.order_date') }} as period_start,
+        sum(product_days.net_sales) as net_sales,
+        sum(product_days.units) as units
+    from {{ ref('product_days') }} as product_days
+    inner join refresh on product_days.order_date < refresh.current_week
+    inner join products on product_days.product_id = products.product_id
+    group by products.department, products.category, {{ week_start('product_days.order_date') }}
 ),
 
 store_sales as (
@@ -47,13 +71,12 @@ store_sales as (
     {{ level }}_sales as (
         select
             '{{ level }}' as level,
-            products.{{ level }} as series_id,
-            product_sales.period_start,
-            sum(product_sales.net_sales) as net_sales,
-            sum(product_sales.units) as units
-        from product_sales
-        inner join products on product_sales.series_id = products.product_id
-        group by products.{{ level }}, product_sales.period_start
+            {{ level }} as series_id,
+            period_start,
+            sum(net_sales) as net_sales,
+            sum(units) as units
+        from week_sales
+        group by {{ level }}, period_start
     ),
 
 {% endfor -%}
@@ -76,7 +99,6 @@ observed as (
     select * from category_sales
     union all
     select * from product_sales
-    where series_id != 'unknown'
     union all
     select * from store_sales
 ),

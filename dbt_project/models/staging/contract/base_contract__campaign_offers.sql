@@ -1,4 +1,6 @@
+-- A table: it is read half a dozen times in a refresh.
 {%- set columns = ['campaign_id', 'offer_id', 'product_id'] %}
+{{ config(materialized='table') }}
 
 with source_rows as (
     select *

@@ -1,7 +1,9 @@
+-- A table: it is read half a dozen times in a refresh.
 {%- set columns = [
     'product_id', 'product_name', 'manufacturer_id', 'brand', 'department', 'category', 'subcategory', 'package_size', 'unit_cost',
     'is_sold_in_units',
 ] %}
+{{ config(materialized='table') }}
 
 with source_rows as (
     select *
