@@ -568,7 +568,7 @@ class Recommendations:
             connection.execute(_RULES, {"day": looked_at}).df(),
             None if affinities is None else Affinities.from_content(affinities),
         )
-        if affinities is None:
+        if affinities is None and scorer is not None:  # without a ranker there are none
             keep(self.fits, made_of, recommender.items.affinities.content())
         for part in _parts(connection, "lists_due", LISTS_IN_MEMORY):
             for listed_on in part["listed_on"].unique():

@@ -493,10 +493,10 @@ class PublicationStore:
         """Hold the store's lock; explain what the disk or DuckDB complains about meanwhile."""
         try:
             for folder in (self.root, self._versions_folder):
-                # Who comes second, even by an instant, finds it made and its mode chosen.
-                with suppress(FileExistsError):
-                    folder.mkdir(parents=True)
-                    folder.chmod(folder.stat().st_mode | 0o050)
+                if not folder.exists():
+                    with suppress(FileExistsError):  # a rival was quicker
+                        folder.mkdir(parents=True)
+                        folder.chmod(folder.stat().st_mode | 0o050)
             with (self.root / ".lock").open("a") as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
