@@ -1,8 +1,6 @@
 -- A table: which categories, products and stores are series of their own is decided on the refreshed day, by the sales before it.
 -- A week is seen once it is over.
-{%- set top = {
-    'category': var('forecast_categories'), 'product': var('forecast_products'), 'store': var('forecast_stores'),
-} %}
+{%- set top = {'category': var('forecast_categories'), 'store': var('forecast_stores')} %}
 {{ config(materialized='table') }}
 
 with refresh as (
@@ -18,6 +16,7 @@ products as (
     from {{ ref('core_products') }}
 ),
 
+-- Read anew each time: a CTE of all rows that several others use would be held in memory.
 top_products as (
     select product_days.product_id
     from {{ ref('product_days') }} as product_days
@@ -25,7 +24,7 @@ top_products as (
     where product_days.product_id != 'unknown'
     group by product_days.product_id
     order by sum(product_days.net_sales) desc, product_days.product_id asc
-    limit {{ top['product'] }}
+    limit {{ var('forecast_products') }}
 ),
 
 product_sales as (
