@@ -16,8 +16,6 @@ PROJECT = Path(__file__).parent.parent
 MARTS = ("customer_360", "kpi_daily", "orders")
 DAY = date(2024, 6, 1)
 
-_WAREHOUSES = tempfile.TemporaryDirectory()
-
 
 def make_warehouse(path: Path, marker: int, rows: int = 50) -> Path:
     """A warehouse with two tables and a view in `marts`; each of their rows carries `marker`."""
@@ -52,9 +50,15 @@ def contents(file: Path) -> dict[str, TableContent]:
 
 
 @cache
+def _warehouses() -> tempfile.TemporaryDirectory[str]:
+    """Made where it is used: a process that is killed leaves its folder behind."""
+    return tempfile.TemporaryDirectory()
+
+
+@cache
 def warehouse_with(marker: int) -> tuple[Path, dict[str, TableContent]]:
     """A warehouse whose rows carry `marker`, and its content; made once, only to be read."""
-    warehouse = Path(_WAREHOUSES.name) / f"warehouse_{marker}.duckdb"
+    warehouse = Path(_warehouses().name) / f"warehouse_{marker}.duckdb"
     return make_warehouse(warehouse, marker), contents(warehouse)
 
 

@@ -11,8 +11,8 @@ the marts are good (the gates do, and hand over the content that they saw), anyt
     <root>/.lock                          held while a publication or a rollback runs
 
 A version is made of the current one where that has large tables: what is equal stays, and of the others
-the days that changed are written. All of it is then read again; what is not as expected is built from nothing,
-and so is one version of as many as are kept.
+the days are written whose hashes differ from those in its description. All of it is then read again; what is not
+as expected is built from nothing, and so is one version of as many as are kept.
 
 A version exists from the moment its `.duckdb` file has its name: all else is on disk by then. It is
 what readers get from the moment the symlink is replaced. A crash between the two leaves an intact
@@ -28,14 +28,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import duckdb
 
-from orchestration.content_hash import TableContent, columns_of, quote_identifier, sum_of_hashes, table_content
+from orchestration.content_hash import TableContent, columns_of, content_by_day, quote_identifier, table_content
 from orchestration.files import fsync, sha256_of
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ _VERSION = re.compile(r"(?P<number>\d{6,})-\d{4}-\d{2}-\d{2}")
 
 # From that many rows on a table is not written again as a whole, and by which of its columns it is told what changed.
 LARGE_TABLE_ROWS = 1_000_000
-DAY_COLUMNS = ("order_date", "as_of_date")
+DAY_COLUMNS = (("order_date", "DATE"), ("as_of_date", "DATE"))
 
 # A version of a later time than that was published when a clock was wrong: its age cannot be told.
 CLOCK_TOLERANCE = timedelta(hours=2)
@@ -103,11 +103,12 @@ class PublicationError(Exception):
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One table of a published version, as the gates passed it."""
+    """One table of a published version, as the gates passed it; of a large one also the content hash of each day."""
 
     table_name: str
     row_count: int
     content_hash: str
+    day_hashes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -332,7 +333,7 @@ class PublicationStore:
         held = {}
         if start is not None:
             shutil.copyfile(self._file(start.version), building)
-            held = {table.table_name: TableContent(table.row_count, table.content_hash) for table in start.tables}
+            held = {table.table_name: table for table in start.tables}
         with duckdb.connect(building, config=self._duckdb_config) as connection:
             connection.begin()
             _copy_marts(connection, warehouse, expected, held)
@@ -358,8 +359,7 @@ class PublicationStore:
         checking = self._versions_folder / f".{version}.checking"
         building.replace(checking)
         with duckdb.connect(checking, read_only=True, config=self._duckdb_config) as connection:
-            for name, content in expected.items():
-                _check_content(connection, name, content)
+            tables = tuple(_checked(connection, table) for table in tables)
 
         checking.chmod(0o444)
         fsync(checking)
@@ -518,7 +518,7 @@ def _copy_marts(
     connection: duckdb.DuckDBPyConnection,
     warehouse: Path,
     expected: Mapping[str, TableContent],
-    held: Mapping[str, TableContent],
+    held: Mapping[str, PublishedTable],
 ) -> None:
     """Copy the warehouse's marts, rows in their order, with comments, to the connection's file, which may hold some."""
     # Views name other tables by the name the warehouse has as a database: the stem of its file.
@@ -538,7 +538,8 @@ def _copy_marts(
     kept = {
         name
         for name in held.keys() & expected.keys()
-        if held[name] == expected[name] or _bring_up_to_date(connection, name, catalog, held[name])
+        if held[name].content_hash == expected[name].content_hash
+        or _bring_up_to_date(connection, name, catalog, held[name])
     }
     for name, (kind, _) in _relations(connection, None).items():
         if name not in kept:
@@ -574,32 +575,33 @@ def _relations(connection: duckdb.DuckDBPyConnection, catalog: str | None) -> di
     return {name: (kind, comment) for name, kind, comment in found}
 
 
-def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, name: str, catalog: str, held: TableContent) -> bool:
+def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, name: str, catalog: str, held: PublishedTable) -> bool:
     """Replace the days that differ in a large table of the version before; whether it is now what the warehouse has.
 
     Writing all rows again would take most of a publication: they are compressed, and of nearly all days unchanged.
     The room of rows that were replaced DuckDB takes back: 200 times a fortieth of the days made a file a sixth larger.
     """
     table, source = _qualified(name), _qualified(name, catalog)
-    columns = columns_of(connection, table)
-    day = next((column for column, dtype in columns if column in DAY_COLUMNS and dtype == "DATE"), None)
-    if day is None or _counted(name, held) < LARGE_TABLE_ROWS or columns != columns_of(connection, source):
+    day_column = _day_column(connection, table)
+    if day_column is None or not held.day_hashes or columns_of(connection, table) != columns_of(connection, source):
         return False
-    by_day = f"select {day}, count(*) as row_count, {sum_of_hashes(columns)} as hash_sum from {{}} group by {day}"
-    changed = connection.execute(
-        f"""
-        select coalesce(kept.{day}, given.{day})
-        from ({by_day.format(table)}) as kept
-        full join ({by_day.format(source)}) as given on kept.{day} is not distinct from given.{day}
-        where (kept.row_count, kept.hash_sum) is distinct from (given.row_count, given.hash_sum)
-        """
-    ).fetchall()
+    days = _day_hashes(content_by_day(connection, source, day_column)[1])
+    changed = {day for day, _ in days.items() ^ held.day_hashes.items()}
     # Said one by one: a scan then passes over what holds none of them.
-    conditions = [f"{day} is null" if value is None else f"{day} = {_literal(value)}" for (value,) in changed]
+    conditions = [f"{day_column} = {_literal(day)}" if day else f"{day_column} is null" for day in sorted(changed)]
     if conditions:
         connection.execute(f"delete from {table} where {' or '.join(conditions)}")
         connection.execute(f"insert into {table} select * from {source} where {' or '.join(conditions)}")
     return True
+
+
+def _day_column(connection: duckdb.DuckDBPyConnection, relation: str) -> str | None:
+    """By which column it is told of a table what changed."""
+    return next((name for name, dtype in columns_of(connection, relation) if (name, dtype) in DAY_COLUMNS), None)
+
+
+def _day_hashes(contents: Mapping[str, TableContent]) -> dict[str, str]:
+    return {day: content.content_hash for day, content in sorted(contents.items())}
 
 
 def _counted(table_name: str, content: TableContent) -> int:
@@ -633,15 +635,23 @@ def _check_names(expected: set[str], given: set[str]) -> None:
         )
 
 
-def _check_content(connection: duckdb.DuckDBPyConnection, name: str, expected: TableContent) -> None:
-    given = table_content(connection, _qualified(name))
-    if given != expected:
+def _checked(connection: duckdb.DuckDBPyConnection, table: PublishedTable) -> PublishedTable:
+    """The table that the connection holds, which must be what the gates passed; a large one with what its days hold."""
+    relation = _qualified(table.table_name)
+    day_column = _day_column(connection, relation) if table.row_count >= LARGE_TABLE_ROWS else None
+    days: dict[str, TableContent] = {}
+    if day_column is None:
+        given = table_content(connection, relation)
+    else:
+        given, days = content_by_day(connection, relation, day_column)
+    if given != TableContent(table.row_count, table.content_hash):
         raise PublicationError(
-            f"{_SCHEMA}.{name} is not what the gates passed: it has {given.row_count} rows "
-            f"with hash {given.content_hash[:12]}, expected {expected.row_count} rows with hash "
-            f"{expected.content_hash[:12]}. The table was changed after its gates: run the gates "
+            f"{_SCHEMA}.{table.table_name} is not what the gates passed: it has {given.row_count} rows "
+            f"with hash {given.content_hash[:12]}, expected {table.row_count} rows with hash "
+            f"{table.content_hash[:12]}. The table was changed after its gates: run the gates "
             "again, then publish."
         )
+    return replace(table, day_hashes=_day_hashes(days))
 
 
 def _damaged(version: str, reason: str) -> PublicationError:
@@ -656,6 +666,9 @@ def _to_json(publication: Publication) -> str:
     fields = asdict(publication)
     fields["as_of_date"] = publication.as_of_date.isoformat()
     fields["published_at"] = publication.published_at.isoformat()
+    for table in fields["tables"]:
+        if not table["day_hashes"]:
+            del table["day_hashes"]
     seal = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
     return json.dumps(fields | {"seal": seal}, indent=2) + "\n"
 

@@ -220,6 +220,21 @@ def test_a_large_table_of_other_columns_is_written_as_a_whole(
     assert large_tables == [False]
 
 
+def test_a_large_table_is_written_as_a_whole_where_nobody_hashed_its_days(
+    store: PublicationStore, tmp_path: Path, large_tables: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = large_warehouse(tmp_path / "warehouse.duckdb")
+    with monkeypatch.context() as patched:
+        patched.setattr(publication_module, "_day_hashes", lambda _: {})
+        published = store.publish(warehouse, contents(warehouse), as_of_date=DAY, source="sample")
+    assert "day_hashes" not in version_file(store, published).with_suffix(".json").read_text()
+    large_warehouse(warehouse, "delete from marts.orders where net_sales = 1")
+    published = store.publish(warehouse, contents(warehouse), as_of_date=DAY, source="sample")
+    assert large_tables == [False]
+    assert contents(store.current_file()) == contents(warehouse)
+    assert {table.table_name for table in published.tables if table.day_hashes} == {"orders"}
+
+
 def test_what_is_said_of_a_kept_table_is_said_anew(
     store: PublicationStore, tmp_path: Path, large_tables: list[bool]
 ) -> None:
