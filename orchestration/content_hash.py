@@ -7,17 +7,29 @@ that it is about to publish. File bytes are never compared: DuckDB lays out equa
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import duckdb
+
+# By which column, where a table has it as a date, it is told what changed.
+DAY_COLUMNS = ("order_date", "as_of_date")
 
 
 @dataclass(frozen=True)
 class TableContent:
-    """What a table holds, in short: how many rows (None where nobody counted), and the hash of its columns and rows."""
+    """What a table holds, in short.
+
+    Attributes:
+        row_count: How many rows; None where nobody counted.
+        content_hash: Of its columns and rows.
+        day_hashes: The same of the rows of each day alone, by the day in ISO's form ("" of those without one); nothing
+            where the table has no column of days. It follows from the rows, so it is no part of what is compared.
+    """
 
     row_count: int | None
     content_hash: str
+    day_hashes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 def quote_identifier(name: str) -> str:
@@ -41,43 +53,25 @@ def table_content(connection: duckdb.DuckDBPyConnection, relation: str) -> Table
         duckdb.CatalogException: `relation` does not exist.
     """
     columns = columns_of(connection, relation)
-    row_count, hash_sum = connection.execute(
-        f"select count(*), coalesce({_sum_of_hashes(columns)}, 0) from {relation}"
-    ).fetchall()[0]
-    return _content(columns, row_count, hash_sum)
+    day = day_column(columns)
+    names = ", ".join(quote_identifier(name) for name, _ in columns)
+    query = f"select {day or 'null'}::varchar, count(*), coalesce(sum(hash({names})::hugeint), 0) from {relation}"
+    sums = connection.execute(query if day is None else f"{query} group by {day}").fetchall()
+
+    def digest(row_count: int, hash_sum: int) -> str:
+        return hashlib.sha256(json.dumps([columns, row_count, str(hash_sum)]).encode()).hexdigest()
+
+    row_count = sum(rows for _, rows, _ in sums)
+    content_hash = digest(row_count, sum(hash_sum for *_, hash_sum in sums))
+    day_hashes = {} if day is None else {value or "": digest(*found) for value, *found in sums}
+    return TableContent(row_count, content_hash, day_hashes)
 
 
-def content_by_day(
-    connection: duckdb.DuckDBPyConnection, relation: str, day_column: str
-) -> tuple[TableContent, dict[str, TableContent]]:
-    """What `table_content` tells, and the same of the rows of each day alone, in one reading.
-
-    Args:
-        connection: An open connection; it is only read from.
-        relation: A table or view.
-        day_column: Its column of the day, which may be NULL.
-
-    Returns:
-        The content of all rows, and that of each day's, by the day in ISO's form; "" is the day of those without one.
-    """
-    columns = columns_of(connection, relation)
-    days = connection.execute(
-        f"select coalesce({day_column}::varchar, ''), count(*), {_sum_of_hashes(columns)} from {relation} group by all"
-    ).fetchall()
-    whole = _content(columns, sum(row_count for _, row_count, _ in days), sum(hash_sum for *_, hash_sum in days))
-    return whole, {day: _content(columns, row_count, hash_sum) for day, row_count, hash_sum in days}
-
-
-def _content(columns: list[tuple[str, str]], row_count: int, hash_sum: int) -> TableContent:
-    digest = hashlib.sha256(json.dumps([columns, row_count, str(hash_sum)]).encode()).hexdigest()
-    return TableContent(row_count, digest)
+def day_column(columns: list[tuple[str, str]]) -> str | None:
+    """The column of days among columns with their types, if there is one."""
+    return next((name for name, dtype in columns if name in DAY_COLUMNS and dtype == "DATE"), None)
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[str, str]]:
     """Names and types of the columns of `relation`, in their order."""
     return [(name, dtype) for name, dtype, *_ in connection.execute(f"describe {relation}").fetchall()]
-
-
-def _sum_of_hashes(columns: list[tuple[str, str]]) -> str:
-    """The sum of the hashes of rows with these columns, as SQL; NULL of no rows."""
-    return f"sum(hash({', '.join(quote_identifier(name) for name, _ in columns)})::hugeint)"

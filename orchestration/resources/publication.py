@@ -28,14 +28,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import duckdb
 
-from orchestration.content_hash import TableContent, columns_of, content_by_day, quote_identifier, table_content
+from orchestration.content_hash import TableContent, columns_of, day_column, quote_identifier, table_content
 from orchestration.files import fsync, sha256_of
 
 logger = logging.getLogger(__name__)
@@ -44,9 +44,8 @@ _SCHEMA = "marts"
 _PUBLICATION_TABLE = "publication"
 _VERSION = re.compile(r"(?P<number>\d{6,})-\d{4}-\d{2}-\d{2}")
 
-# From that many rows on a table is not written again as a whole, and by which of its columns it is told what changed.
+# From that many rows on a table is not written again as a whole where it has a column of days.
 LARGE_TABLE_ROWS = 1_000_000
-DAY_COLUMNS = (("order_date", "DATE"), ("as_of_date", "DATE"))
 
 # A version of a later time than that was published when a clock was wrong: its age cannot be told.
 CLOCK_TOLERANCE = timedelta(hours=2)
@@ -325,10 +324,7 @@ class PublicationStore:
     ) -> Publication:
         """Build, check and finish a version; not yet current."""
         published_at = datetime.now(UTC)
-        tables = tuple(
-            PublishedTable(name, _counted(name, content), content.content_hash)
-            for name, content in sorted(expected.items())
-        )
+        tables = tuple(_to_publish(name, content) for name, content in sorted(expected.items()))
         building = self._versions_folder / f".{version}.building"
         held = {}
         if start is not None:
@@ -359,7 +355,8 @@ class PublicationStore:
         checking = self._versions_folder / f".{version}.checking"
         building.replace(checking)
         with duckdb.connect(checking, read_only=True, config=self._duckdb_config) as connection:
-            tables = tuple(_checked(connection, table) for table in tables)
+            for name, content in expected.items():
+                _check_content(connection, name, content)
 
         checking.chmod(0o444)
         fsync(checking)
@@ -539,7 +536,7 @@ def _copy_marts(
         name
         for name in held.keys() & expected.keys()
         if held[name].content_hash == expected[name].content_hash
-        or _bring_up_to_date(connection, name, catalog, held[name])
+        or _bring_up_to_date(connection, name, catalog, held[name], expected[name])
     }
     for name, (kind, _) in _relations(connection, None).items():
         if name not in kept:
@@ -575,40 +572,34 @@ def _relations(connection: duckdb.DuckDBPyConnection, catalog: str | None) -> di
     return {name: (kind, comment) for name, kind, comment in found}
 
 
-def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, name: str, catalog: str, held: PublishedTable) -> bool:
+def _bring_up_to_date(
+    connection: duckdb.DuckDBPyConnection, name: str, catalog: str, held: PublishedTable, expected: TableContent
+) -> bool:
     """Replace the days that differ in a large table of the version before; whether it is now what the warehouse has.
 
     Writing all rows again would take most of a publication: they are compressed, and of nearly all days unchanged.
     The room of rows that were replaced DuckDB takes back: 200 times a fortieth of the days made a file a sixth larger.
     """
     table, source = _qualified(name), _qualified(name, catalog)
-    day_column = _day_column(connection, table)
-    if day_column is None or not held.day_hashes or columns_of(connection, table) != columns_of(connection, source):
+    columns = columns_of(connection, table)
+    column = day_column(columns)
+    if column is None or not held.day_hashes or columns != columns_of(connection, source):
         return False
-    days = _day_hashes(content_by_day(connection, source, day_column)[1])
-    changed = {day for day, _ in days.items() ^ held.day_hashes.items()}
+    changed = {day for day, _ in expected.day_hashes.items() ^ held.day_hashes.items()}
     # Said one by one: a scan then passes over what holds none of them.
-    conditions = [f"{day_column} = {_literal(day)}" if day else f"{day_column} is null" for day in sorted(changed)]
+    conditions = [f"{column} = {_literal(day)}" if day else f"{column} is null" for day in sorted(changed)]
     if conditions:
         connection.execute(f"delete from {table} where {' or '.join(conditions)}")
         connection.execute(f"insert into {table} select * from {source} where {' or '.join(conditions)}")
     return True
 
 
-def _day_column(connection: duckdb.DuckDBPyConnection, relation: str) -> str | None:
-    """By which column it is told of a table what changed."""
-    return next((name for name, dtype in columns_of(connection, relation) if (name, dtype) in DAY_COLUMNS), None)
-
-
-def _day_hashes(contents: Mapping[str, TableContent]) -> dict[str, str]:
-    return {day: content.content_hash for day, content in sorted(contents.items())}
-
-
-def _counted(table_name: str, content: TableContent) -> int:
-    """Rows of a table to publish, whose content must have been read and not inferred."""
+def _to_publish(table_name: str, content: TableContent) -> PublishedTable:
+    """A table to publish, whose content must have been read and not inferred."""
     if content.row_count is None:
         raise ValueError(f"the rows of {table_name} were not counted; pass the content of the table itself")
-    return content.row_count
+    day_hashes = content.day_hashes if content.row_count >= LARGE_TABLE_ROWS else {}
+    return PublishedTable(table_name, content.row_count, content.content_hash, dict(sorted(day_hashes.items())))
 
 
 def _check_names(expected: set[str], given: set[str]) -> None:
@@ -635,23 +626,15 @@ def _check_names(expected: set[str], given: set[str]) -> None:
         )
 
 
-def _checked(connection: duckdb.DuckDBPyConnection, table: PublishedTable) -> PublishedTable:
-    """The table that the connection holds, which must be what the gates passed; a large one with what its days hold."""
-    relation = _qualified(table.table_name)
-    day_column = _day_column(connection, relation) if table.row_count >= LARGE_TABLE_ROWS else None
-    days: dict[str, TableContent] = {}
-    if day_column is None:
-        given = table_content(connection, relation)
-    else:
-        given, days = content_by_day(connection, relation, day_column)
-    if given != TableContent(table.row_count, table.content_hash):
+def _check_content(connection: duckdb.DuckDBPyConnection, name: str, expected: TableContent) -> None:
+    given = table_content(connection, _qualified(name))
+    if given != expected:
         raise PublicationError(
-            f"{_SCHEMA}.{table.table_name} is not what the gates passed: it has {given.row_count} rows "
-            f"with hash {given.content_hash[:12]}, expected {table.row_count} rows with hash "
-            f"{table.content_hash[:12]}. The table was changed after its gates: run the gates "
+            f"{_SCHEMA}.{name} is not what the gates passed: it has {given.row_count} rows "
+            f"with hash {given.content_hash[:12]}, expected {expected.row_count} rows with hash "
+            f"{expected.content_hash[:12]}. The table was changed after its gates: run the gates "
             "again, then publish."
         )
-    return replace(table, day_hashes=_day_hashes(days))
 
 
 def _damaged(version: str, reason: str) -> PublicationError:
