@@ -89,7 +89,6 @@
             {%- for column in key %}
                 and order_products.{{ column }} = day.{{ column }}
             {%- endfor %}
-        where order_products.product_id in (select product_items.product_id from product_items)
         group by order_products.customer_id, order_products.product_id
     ),
 

@@ -12,6 +12,14 @@
     to_date(from_utc_timestamp({{ timestamp_utc }}, '{{ var("business_time_zone") }}'))
 {%- endmacro %}
 
+{#
+    Of many rows that are joined to the one that tells the day: what lies before it. `is true` keeps this a filter. Of an inequality that
+    joins, DuckDB expects a handful of rows however many there are, and plans what follows for so few.
+#}
+{% macro is_before(moment, bound) -%}
+    ({{ moment }} < {{ bound }}) is true
+{%- endmacro %}
+
 {# The instant at which a business day begins, in UTC. #}
 {% macro business_midnight(business_date) -%}
     {{ return(adapter.dispatch('business_midnight')(business_date)) }}

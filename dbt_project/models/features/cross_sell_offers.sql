@@ -69,14 +69,6 @@ applicable as (
     where rules.antecedent_2 is null or second_items.item_number is not null
 ),
 
-missing_items as (
-    select applicable.*
-    from applicable
-    anti join customer_items
-        on applicable.customer_id = customer_items.customer_id
-            and applicable.item_number = customer_items.item_number
-),
-
 -- Several rules may tell the same item: the one that promises most stands for them.
 best_rules as (
     select
@@ -84,17 +76,26 @@ best_rules as (
         kind,
         level,
         item_id,
+        item_number,
         max(expected_value) as expected_value,
         min_by(rule_id, (-expected_value, rule_id)) as rule_id
-    from missing_items
-    group by customer_id, kind, level, item_id
+    from applicable
+    group by customer_id, kind, level, item_id, item_number
+),
+
+missing_items as (
+    select best_rules.*
+    from best_rules
+    anti join customer_items
+        on best_rules.customer_id = customer_items.customer_id
+            and best_rules.item_number = customer_items.item_number
 ),
 
 ranked as (
     select
         *,
         row_number() over (partition by customer_id, kind, level order by expected_value desc, item_id asc) as offer_rank
-    from best_rules
+    from missing_items
 ),
 
 final as (

@@ -27,7 +27,7 @@ days as (
             orders.customer_id,
             orders.order_date
         from {{ ref('core_orders') }} as orders
-        inner join refresh on orders.ordered_at < refresh.as_of_at
+        inner join refresh on {{ is_before('orders.ordered_at', 'refresh.as_of_at') }}
         anti join {{ this }} as built
             on orders.customer_id = built.customer_id
                 and orders.order_date = built.order_date
@@ -40,7 +40,7 @@ orders as (
         orders.*,
         {{ business_hour('orders.ordered_at') }} as order_hour
     from {{ ref('core_orders') }} as orders
-    inner join refresh on orders.ordered_at < refresh.as_of_at
+    inner join refresh on {{ is_before('orders.ordered_at', 'refresh.as_of_at') }}
     {%- if is_incremental() %}
     where orders.customer_id in (select missing.customer_id from missing)
     {%- endif %}
@@ -84,7 +84,7 @@ order_lines as (
         products.is_serviced,
         products.department_group
     from {{ ref('core_order_lines') }} as order_lines
-    inner join refresh on order_lines.ordered_at < refresh.as_of_at
+    inner join refresh on {{ is_before('order_lines.ordered_at', 'refresh.as_of_at') }}
     inner join products on order_lines.product_id = products.product_id
     {%- if is_incremental() %}
     where order_lines.customer_id in (select missing.customer_id from missing)

@@ -14,7 +14,7 @@ sales as (
         sum(product_days.net_sales) as net_sales,
         sum(product_days.units) as units
     from {{ ref('product_days') }} as product_days
-    inner join refresh on product_days.order_date < refresh.as_of_date
+    inner join refresh on {{ is_before('product_days.order_date', 'refresh.as_of_date') }}
     inner join {{ ref('core_products') }} as products on product_days.product_id = products.product_id
     group by product_days.order_date, products.department
 ),

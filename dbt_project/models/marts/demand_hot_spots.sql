@@ -32,7 +32,7 @@ customer_sales as (
         sum(order_products.net_sales) as net_sales
     from {{ ref('order_products') }} as order_products
     inner join current_day
-        on order_products.order_date < current_day.as_of_date
+        on {{ is_before('order_products.order_date', 'current_day.as_of_date') }}
             and {{ days_between('order_products.order_date', 'current_day.as_of_date') }}
             <= {{ var('offer_window_days') * (var('association_windows') + 1) }}
     inner join products on order_products.product_id = products.product_id

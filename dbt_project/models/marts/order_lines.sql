@@ -28,7 +28,7 @@ final as (
         order_lines.ordered_at,
         order_lines.order_date
     from order_lines
-    inner join current_day on order_lines.ordered_at < current_day.as_of_at
+    inner join current_day on {{ is_before('order_lines.ordered_at', 'current_day.as_of_at') }}
 )
 
 select * from final

@@ -32,7 +32,7 @@ final as (
         orders.ordered_at,
         orders.order_date
     from orders
-    inner join current_day on orders.ordered_at < current_day.as_of_at
+    inner join current_day on {{ is_before('orders.ordered_at', 'current_day.as_of_at') }}
 )
 
 select * from final

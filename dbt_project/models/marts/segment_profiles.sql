@@ -22,27 +22,17 @@ products as (
     from {{ ref('core_products') }}
 ),
 
--- By product before products are joined: an engine that expects few lines before a day would look up products in the lines.
-product_sales as (
-    select
-        customer_360.label,
-        order_lines.product_id,
-        sum(order_lines.net_sales) as net_sales
-    from {{ ref('core_order_lines') }} as order_lines
-    inner join customer_360 on order_lines.customer_id = customer_360.customer_id
-    inner join {{ ref('current_day') }} as current_day on order_lines.ordered_at < current_day.as_of_at
-    where {{ days_between('order_lines.order_date', 'current_day.as_of_date') }} <= {{ var('rfm_window_days') }}
-    group by customer_360.label, order_lines.product_id
-),
-
 category_sales as (
     select
-        product_sales.label,
+        customer_360.label,
         products.category,
-        sum(product_sales.net_sales) as net_sales
-    from product_sales
-    inner join products on product_sales.product_id = products.product_id
-    group by product_sales.label, products.category
+        sum(order_lines.net_sales) as net_sales
+    from {{ ref('core_order_lines') }} as order_lines
+    inner join {{ ref('current_day') }} as current_day on {{ is_before('order_lines.ordered_at', 'current_day.as_of_at') }}
+    inner join customer_360 on order_lines.customer_id = customer_360.customer_id
+    inner join products on order_lines.product_id = products.product_id
+    where {{ days_between('order_lines.order_date', 'current_day.as_of_date') }} <= {{ var('rfm_window_days') }}
+    group by customer_360.label, products.category
 ),
 
 -- How much more of the segment's money goes there than of everybody's.
