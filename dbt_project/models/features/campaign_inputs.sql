@@ -68,7 +68,6 @@ final as (
     select
         campaigns.campaign_id,
         campaigns.start_date,
-        campaigns.start_at,
         md5(concat_ws(
             ' ',
             campaigns.start_at::varchar,

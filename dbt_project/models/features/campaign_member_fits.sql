@@ -1,5 +1,6 @@
 -- What a member had bought before the campaign's first midnight, against what the campaign offers. Campaigns that are built and
--- whose inputs are the same are kept.
+-- whose inputs are the same are kept. Numbers stand for members and products, as there are many pairs of them; a campaign begins
+-- with a business day, so a day lies before it or not.
 {{ config(
     incremental_strategy='append',
     unique_key=none,
@@ -10,7 +11,6 @@ with campaigns as (
     select
         inputs.campaign_id,
         inputs.start_date,
-        inputs.start_at,
         {{ built_fingerprint(model, 'campaign_id') }} as input_fingerprint
     from {{ ref('campaign_inputs') }} as inputs
     {%- if is_incremental() %}
@@ -25,10 +25,10 @@ refresh as (
 
 members as (
     select
+        row_number() over (order by members.campaign_id, members.customer_id) as member_number,
         members.campaign_id,
         members.customer_id,
         campaigns.start_date,
-        campaigns.start_at,
         campaigns.input_fingerprint
     from {{ ref('core_campaign_members') }} as members
     inner join campaigns on members.campaign_id = campaigns.campaign_id
@@ -48,6 +48,7 @@ offers as (
 products as (
     select
         product_id,
+        row_number() over (order by product_id) as product_number,
         dense_rank() over (order by department, category) as category_number,
         dense_rank() over (order by department, category, brand) as line_number
     from {{ ref('core_products') }}
@@ -74,7 +75,6 @@ campaign_products as (
     from offers
 ),
 
--- What is offered, and what is of the same category and brand.
 campaign_lines as (
     select distinct
         campaign_products.campaign_id,
@@ -83,91 +83,113 @@ campaign_lines as (
     inner join products on campaign_products.product_id = products.product_id
 ),
 
--- What a member had bought before the campaign, per product.
-bought as (
+-- What is offered, and what is of the same category and brand.
+compared_products as (
     select
-        members.campaign_id,
-        members.customer_id,
-        order_lines.product_id,
+        campaign_lines.campaign_id,
+        products.product_id,
+        products.product_number,
         products.category_number,
-        products.line_number,
+        campaign_products.product_id is not null as is_offered
+    from campaign_lines
+    inner join products on campaign_lines.line_number = products.line_number
+    left join campaign_products
+        on campaign_lines.campaign_id = campaign_products.campaign_id
+            and products.product_id = campaign_products.product_id
+),
+
+order_days as (
+    select
+        customer_id,
+        order_date,
+        count(*) as count_lines,
+        sum(net_sales) as net_sales
+    from order_lines
+    group by customer_id, order_date
+),
+
+-- All that a member had bought before the campaign.
+totals as (
+    select
+        members.member_number,
+        sum(order_days.net_sales) as net_sales,
+        sum(
+            order_days.count_lines * {{ faded_millionths(days_between('order_days.order_date', 'members.start_date'), 56) }}
+        ) as faded_lines
+    from members
+    inner join order_days
+        on members.customer_id = order_days.customer_id
+            and members.start_date > order_days.order_date
+    group by members.member_number
+),
+
+-- Of that, what is compared, per product.
+matched as (
+    select
+        members.member_number,
+        compared_products.product_number,
+        min(compared_products.category_number) as category_number,
+        bool_or(compared_products.is_offered) as is_offered,
         sum(order_lines.net_sales) as net_sales,
         count(*) as count_lines,
         count_if(order_lines.coupon_discounts > 0) as count_coupon_lines,
         sum(order_lines.coupon_discounts) as coupon_discounts,
         sum({{ faded_millionths(days_between('order_lines.order_date', 'members.start_date'), 56) }}) as faded_lines,
         max(order_lines.order_date) as last_order_date
-    from members
-    inner join order_lines
-        on members.customer_id = order_lines.customer_id
-            and members.start_at > order_lines.ordered_at
-    inner join products on order_lines.product_id = products.product_id
-    group by members.campaign_id, members.customer_id, order_lines.product_id, products.category_number, products.line_number
-),
-
-matched as (
-    select
-        bought.*,
-        campaign_products.product_id is not null as is_offered
-    from bought
-    left join campaign_products
-        on bought.campaign_id = campaign_products.campaign_id
-            and bought.product_id = campaign_products.product_id
+    from order_lines
+    inner join compared_products on order_lines.product_id = compared_products.product_id
+    inner join members
+        on compared_products.campaign_id = members.campaign_id
+            and order_lines.customer_id = members.customer_id
+            and order_lines.order_date < members.start_date
+    group by members.member_number, compared_products.product_number
 ),
 
 fits as (
     select
-        matched.campaign_id,
-        matched.customer_id,
-        sum(matched.net_sales) as net_sales,
-        sum(matched.faded_lines) as faded_lines,
-        sum(case when matched.is_offered then matched.net_sales else 0 end) as fit_net_sales,
-        sum(case when matched.is_offered then matched.count_lines else 0 end)::bigint as fit_count_lines,
-        sum(case when matched.is_offered then matched.faded_lines else 0 end) as fit_faded_lines,
-        count_if(matched.is_offered)::bigint as fit_count_products,
-        max(case when matched.is_offered then matched.last_order_date end) as fit_last_order_date,
-        sum(case when matched.is_offered then matched.coupon_discounts else 0 end) as fit_coupon_discounts,
-        sum(case when campaign_lines.campaign_id is not null then matched.net_sales else 0 end) as category_net_sales,
-        sum(case when campaign_lines.campaign_id is not null then matched.faded_lines else 0 end) as category_faded_lines,
-        count(distinct case when campaign_lines.campaign_id is not null then matched.category_number end) as category_count,
-        sum(
-            case when campaign_lines.campaign_id is not null then matched.count_coupon_lines else 0 end
-        )::bigint as category_count_coupon_lines
+        member_number,
+        sum(net_sales) filter (where is_offered) as fit_net_sales,
+        (sum(count_lines) filter (where is_offered))::bigint as fit_count_lines,
+        sum(faded_lines) filter (where is_offered) as fit_faded_lines,
+        count_if(is_offered)::bigint as fit_count_products,
+        max(last_order_date) filter (where is_offered) as fit_last_order_date,
+        sum(coupon_discounts) filter (where is_offered) as fit_coupon_discounts,
+        sum(net_sales) as category_net_sales,
+        sum(faded_lines) as category_faded_lines,
+        count(distinct category_number) as category_count,
+        sum(count_coupon_lines)::bigint as category_count_coupon_lines
     from matched
-    left join campaign_lines
-        on matched.campaign_id = campaign_lines.campaign_id
-            and matched.line_number = campaign_lines.line_number
-    group by matched.campaign_id, matched.customer_id
+    group by member_number
 ),
 
 -- Per offer what a member had bought of its products, the best offer first.
 member_offers as (
     select
-        offers.campaign_id,
-        matched.customer_id,
+        members.member_number,
         offers.offer_id,
         sum(matched.count_lines) as count_lines,
         sum(matched.faded_lines) as faded_lines,
         sum(matched.count_coupon_lines) as count_coupon_lines
-    from offers
-    inner join matched
-        on offers.campaign_id = matched.campaign_id
-            and offers.product_id = matched.product_id
+    from matched
+    inner join members on matched.member_number = members.member_number
+    inner join products on matched.product_number = products.product_number
+    inner join offers
+        on members.campaign_id = offers.campaign_id
+            and products.product_id = offers.product_id
     where matched.is_offered
-    group by offers.campaign_id, matched.customer_id, offers.offer_id
+    group by members.member_number, offers.offer_id
 ),
 
 ranked_offers as (
     select
         *,
-        row_number() over (partition by campaign_id, customer_id order by faded_lines desc, offer_id asc) as offer_rank
+        row_number() over (partition by member_number order by faded_lines desc, offer_id asc) as offer_rank
     from member_offers
 ),
 
 offer_fits as (
     select
-        campaign_id,
-        customer_id,
+        member_number,
         count(*) as offer_count_bought,
         count_if(count_lines >= 3)::bigint as offer_count_bought_3,
         max(faded_lines) as offer_top_faded_lines,
@@ -176,14 +198,13 @@ offer_fits as (
         max(count_lines)::bigint as offer_top_count_lines,
         sum(count_coupon_lines)::bigint as offer_count_coupon_lines
     from ranked_offers
-    group by campaign_id, customer_id
+    group by member_number
 ),
 
 -- Coupons at the till, of a campaign or not.
 coupon_lines as (
     select
-        members.campaign_id,
-        members.customer_id,
+        members.member_number,
         order_lines.order_id,
         order_lines.product_id,
         products.category_number,
@@ -192,15 +213,14 @@ coupon_lines as (
     from members
     inner join order_lines
         on members.customer_id = order_lines.customer_id
-            and members.start_at > order_lines.ordered_at
+            and members.start_date > order_lines.order_date
     inner join products on order_lines.product_id = products.product_id
     where order_lines.coupon_discounts > 0
 ),
 
 coupon_uses as (
     select
-        campaign_id,
-        customer_id,
+        member_number,
         count(distinct order_id) as coupon_count_orders,
         count(distinct case when age_days <= 28 then order_id end) as coupon_count_orders_28d,
         count(distinct case when age_days <= 56 then order_id end) as coupon_count_orders_56d,
@@ -210,7 +230,7 @@ coupon_uses as (
         count(distinct product_id) as coupon_count_products,
         count(distinct category_number) as coupon_count_categories
     from coupon_lines
-    group by campaign_id, customer_id
+    group by member_number
 ),
 
 final as (
@@ -224,13 +244,13 @@ final as (
         coalesce(fits.fit_faded_lines, 0)::double / 1000000 as fit_faded_lines_56d,
         {{ days_between('fits.fit_last_order_date', 'members.start_date') }} as fit_days_since_order,
         coalesce(fits.fit_coupon_discounts, 0)::decimal(18, 2) as fit_coupon_discounts,
-        coalesce({{ quotient('fits.fit_net_sales', 'fits.net_sales') }}, 0) as fit_net_sales_share,
-        coalesce({{ quotient('fits.fit_faded_lines', 'fits.faded_lines') }}, 0) as fit_faded_share,
+        coalesce({{ quotient('fits.fit_net_sales', 'totals.net_sales') }}, 0) as fit_net_sales_share,
+        coalesce({{ quotient('fits.fit_faded_lines', 'totals.faded_lines') }}, 0) as fit_faded_share,
         coalesce(fits.category_net_sales, 0)::decimal(18, 2) as category_net_sales,
         coalesce(fits.category_faded_lines, 0)::double / 1000000 as category_faded_lines_56d,
         coalesce(fits.category_count, 0) as category_count,
         coalesce(fits.category_count_coupon_lines, 0) as category_count_coupon_lines,
-        coalesce({{ quotient('fits.category_net_sales', 'fits.net_sales') }}, 0) as category_net_sales_share,
+        coalesce({{ quotient('fits.category_net_sales', 'totals.net_sales') }}, 0) as category_net_sales_share,
         coalesce(offer_fits.offer_count_bought, 0) as offer_count_bought,
         coalesce(offer_fits.offer_count_bought_3, 0) as offer_count_bought_3,
         coalesce({{ quotient('offer_fits.offer_count_bought', 'campaign_offers.count_offers') }}, 0) as offer_share_bought,
@@ -251,15 +271,10 @@ final as (
         members.input_fingerprint
     from members
     left join campaign_offers on members.campaign_id = campaign_offers.campaign_id
-    left join fits
-        on members.campaign_id = fits.campaign_id
-            and members.customer_id = fits.customer_id
-    left join offer_fits
-        on members.campaign_id = offer_fits.campaign_id
-            and members.customer_id = offer_fits.customer_id
-    left join coupon_uses
-        on members.campaign_id = coupon_uses.campaign_id
-            and members.customer_id = coupon_uses.customer_id
+    left join totals on members.member_number = totals.member_number
+    left join fits on members.member_number = fits.member_number
+    left join offer_fits on members.member_number = offer_fits.member_number
+    left join coupon_uses on members.member_number = coupon_uses.member_number
 )
 
 select * from final
