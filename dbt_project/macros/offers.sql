@@ -124,6 +124,11 @@
     {%- endif -%}
 {%- endmacro %}
 
+{# Whether a day is in one of the windows that are searched, or in the newest one that is kept out. #}
+{% macro is_in_windows(business_date, as_of_date) -%}
+    {{ days_between(business_date, as_of_date) }} <= {{ var('offer_window_days') * (var('association_windows') + 1) }}
+{%- endmacro %}
+
 {#
     The day before which rules are searched: the newest one of the grid of cut-offs. Half a year changes little in a day, so that a search is
     kept until the next day of the grid.
@@ -135,13 +140,18 @@
 {# The variables that rules are found with. #}
 {% macro association_variables() -%}
     {%- set names = [
-        'offer_window_days', 'association_windows', 'association_min_baskets', 'association_max_combinations', 'association_significance',
-        'association_min_confidence', 'association_max_rules', 'cross_sell_prior_customers',
+        'offer_window_days', 'association_windows', 'association_min_baskets', 'association_max_combinations', 'association_max_lines',
+        'association_significance', 'association_min_confidence', 'association_max_rules', 'cross_sell_prior_customers',
     ] -%}
     {%- for unit in ['order', 'customer_window'] -%}
         {%- for level in item_levels() -%}{%- do names.append('min_support_' ~ unit ~ '_' ~ level) -%}{%- endfor -%}
     {%- endfor -%}
     {{ return(names) }}
+{%- endmacro %}
+
+{# Whether a customer is among the share (0 to 1) that is drawn; who is drawn for one share is for every larger one. #}
+{% macro is_drawn(customer_id, share) -%}
+    {{ row_hash([customer_id]) }} % 1000000 < 1000000 * {{ share }}
 {%- endmacro %}
 
 {# Windows of `offer_window_days` that end before a day, counted backwards: 0 is the newest. #}

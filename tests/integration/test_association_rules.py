@@ -283,3 +283,25 @@ def test_the_rules_kept_are_bounded(search: Search) -> None:
     connection = search(orders, association_max_rules="7")
     assert len(rules_of(connection, "order", "product")) == 7
     assert "of more rules than association_max_rules" in outcome(connection)
+
+
+def test_of_too_many_lines_a_part_of_the_customers_is_searched_whole(search: Search) -> None:
+    orders: list[Order] = [
+        (f"customer {number}", DAY - timedelta(days=WINDOW_DAYS * window + 1), ["A/1/rye", "A/1/milk"])
+        for number in range(200)
+        for window in (1, 2)
+    ]
+    baskets = {}
+    for share in (0.25, 0.5, 1):
+        connection = search(orders, association_max_lines=str(int(800 * share)))
+        ((baskets[share],),) = connection.execute(
+            "select count(distinct basket_number) from warehouse.features.basket_items where unit = 'order'"
+        ).fetchall()
+        assert outcome(connection) == (
+            "no rule is frequent enough and more than chance"
+            if share == 1
+            else f"complete among {100 * share:.0f} % of the customers; raise association_max_lines to search more"
+        )
+    assert baskets[1] == 400
+    assert 60 <= baskets[0.5] / 2 <= 140 and 20 <= baskets[0.25] / 2 <= 80 and baskets[0.25] < baskets[0.5]
+    assert baskets[0.5] % 2 == 0, "all orders of a customer, or none"

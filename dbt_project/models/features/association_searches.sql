@@ -65,6 +65,11 @@ final as (
                         'too many combinations: the most frequent items alone were searched; raise min_support_', supports.unit, '_',
                         supports.level, ' or association_max_combinations'
                     )
+            when inputs.searched_share < 1
+                then concat(
+                        'complete among ', round(100 * inputs.searched_share)::integer, ' % of the customers; raise association_max_lines to',
+                        ' search more'
+                    )
             when rules.count_rules is null then 'no rule is frequent enough and more than chance'
             when rules.count_rules >= {{ var('association_max_rules') }}
                 then 'complete; of more rules than association_max_rules those that explain the most baskets are kept'
@@ -73,6 +78,7 @@ final as (
         search.input_fingerprint
     from supports
     cross join search
+    inner join {{ ref('association_inputs') }} as inputs on search.as_of_date = inputs.as_of_date
     left join totals on supports.unit = totals.unit
     left join items on supports.unit = items.unit and supports.level = items.level
     left join rules on supports.unit = rules.unit and supports.level = rules.level

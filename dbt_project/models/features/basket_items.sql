@@ -6,7 +6,11 @@
 ) }}
 
 with search as (
-    {{ missing(model, ref('association_inputs'), 'as_of_date', association_variables()) }}
+    select
+        missing.*,
+        inputs.searched_share
+    from ({{ missing(model, ref('association_inputs'), 'as_of_date', association_variables()) }}) as missing
+    inner join {{ ref('association_inputs') }} as inputs on missing.as_of_date = inputs.as_of_date
 ),
 
 paths as (
@@ -41,8 +45,8 @@ order_products as (
     from {{ ref('order_products') }} as order_products
     inner join search
         on order_products.order_date < search.as_of_date
-            and {{ days_between('order_products.order_date', 'search.as_of_date') }}
-            <= {{ var('offer_window_days') * (var('association_windows') + 1) }}
+            and {{ is_in_windows('order_products.order_date', 'search.as_of_date') }}
+            and {{ is_drawn('order_products.customer_id', 'search.searched_share') }}
 ),
 
 baskets as (

@@ -33,8 +33,7 @@ customer_sales as (
     from {{ ref('order_products') }} as order_products
     inner join current_day
         on {{ is_before('order_products.order_date', 'current_day.as_of_date') }}
-            and {{ days_between('order_products.order_date', 'current_day.as_of_date') }}
-            <= {{ var('offer_window_days') * (var('association_windows') + 1) }}
+            and {{ is_in_windows('order_products.order_date', 'current_day.as_of_date') }}
     inner join products on order_products.product_id = products.product_id
     where products.category_id is not null
     group by all
