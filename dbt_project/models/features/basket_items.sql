@@ -8,9 +8,9 @@
 with search as (
     select
         missing.*,
-        inputs.searched_share
+        association_inputs.searched_share
     from ({{ missing(model, ref('association_inputs'), 'as_of_date', association_variables()) }}) as missing
-    inner join {{ ref('association_inputs') }} as inputs on missing.as_of_date = inputs.as_of_date
+    inner join {{ ref('association_inputs') }} as association_inputs on missing.as_of_date = association_inputs.as_of_date
 ),
 
 paths as (

@@ -35,16 +35,6 @@ members as (
     inner join refresh on members.assigned_at <= refresh.as_of_at
 ),
 
-offers as (
-    select
-        offers.campaign_id,
-        offers.offer_id,
-        offers.product_id
-    from {{ ref('core_campaign_offers') }} as offers
-    inner join campaigns on offers.campaign_id = campaigns.campaign_id
-    where offers.product_id != 'unknown'
-),
-
 products as (
     select
         product_id,
@@ -54,10 +44,32 @@ products as (
     from {{ ref('core_products') }}
 ),
 
+offers as (
+    select
+        offers.campaign_id,
+        offers.offer_id,
+        products.product_number,
+        products.line_number
+    from {{ ref('core_campaign_offers') }} as offers
+    inner join campaigns on offers.campaign_id = campaigns.campaign_id
+    inner join products on offers.product_id = products.product_id
+    where offers.product_id != 'unknown'
+),
+
+-- With the numbers of their products: an engine that looked these up later would first join all products to all campaigns.
 order_lines as (
-    select *
-    from {{ ref('core_order_lines') }}
-    where line_type != 'return'
+    select
+        order_lines.order_id,
+        order_lines.customer_id,
+        order_lines.order_date,
+        order_lines.net_sales,
+        order_lines.coupon_discounts,
+        products.product_number,
+        products.category_number,
+        products.line_number
+    from {{ ref('core_order_lines') }} as order_lines
+    inner join products on order_lines.product_id = products.product_id
+    where order_lines.line_type != 'return'
 ),
 
 campaign_offers as (
@@ -68,34 +80,20 @@ campaign_offers as (
     group by campaign_id
 ),
 
+-- What is offered, and what is of the same category and brand.
 campaign_products as (
     select distinct
         campaign_id,
-        product_id
+        product_number,
+        line_number
     from offers
 ),
 
 campaign_lines as (
     select distinct
-        campaign_products.campaign_id,
-        products.line_number
+        campaign_id,
+        line_number
     from campaign_products
-    inner join products on campaign_products.product_id = products.product_id
-),
-
--- What is offered, and what is of the same category and brand.
-compared_products as (
-    select
-        campaign_lines.campaign_id,
-        products.product_id,
-        products.product_number,
-        products.category_number,
-        campaign_products.product_id is not null as is_offered
-    from campaign_lines
-    inner join products on campaign_lines.line_number = products.line_number
-    left join campaign_products
-        on campaign_lines.campaign_id = campaign_products.campaign_id
-            and products.product_id = campaign_products.product_id
 ),
 
 order_days as (
@@ -127,22 +125,26 @@ totals as (
 matched as (
     select
         members.member_number,
-        compared_products.product_number,
-        min(compared_products.category_number) as category_number,
-        bool_or(compared_products.is_offered) as is_offered,
+        order_lines.product_number,
+        min(order_lines.category_number) as category_number,
+        bool_or(campaign_products.product_number is not null) as is_offered,
         sum(order_lines.net_sales) as net_sales,
         count(*) as count_lines,
         count_if(order_lines.coupon_discounts > 0) as count_coupon_lines,
         sum(order_lines.coupon_discounts) as coupon_discounts,
         sum({{ faded_millionths(days_between('order_lines.order_date', 'members.start_date'), 56) }}) as faded_lines,
         max(order_lines.order_date) as last_order_date
-    from order_lines
-    inner join compared_products on order_lines.product_id = compared_products.product_id
-    inner join members
-        on compared_products.campaign_id = members.campaign_id
-            and order_lines.customer_id = members.customer_id
-            and order_lines.order_date < members.start_date
-    group by members.member_number, compared_products.product_number
+    from members
+    inner join order_lines
+        on members.customer_id = order_lines.customer_id
+            and members.start_date > order_lines.order_date
+    inner join campaign_lines
+        on members.campaign_id = campaign_lines.campaign_id
+            and order_lines.line_number = campaign_lines.line_number
+    left join campaign_products
+        on members.campaign_id = campaign_products.campaign_id
+            and order_lines.product_number = campaign_products.product_number
+    group by members.member_number, order_lines.product_number
 ),
 
 fits as (
@@ -172,10 +174,9 @@ member_offers as (
         sum(matched.count_coupon_lines) as count_coupon_lines
     from matched
     inner join members on matched.member_number = members.member_number
-    inner join products on matched.product_number = products.product_number
     inner join offers
         on members.campaign_id = offers.campaign_id
-            and products.product_id = offers.product_id
+            and matched.product_number = offers.product_number
     where matched.is_offered
     group by members.member_number, offers.offer_id
 ),
@@ -206,15 +207,14 @@ coupon_lines as (
     select
         members.member_number,
         order_lines.order_id,
-        order_lines.product_id,
-        products.category_number,
+        order_lines.product_number,
+        order_lines.category_number,
         order_lines.coupon_discounts,
         {{ days_between('order_lines.order_date', 'members.start_date') }} as age_days
     from members
     inner join order_lines
         on members.customer_id = order_lines.customer_id
             and members.start_date > order_lines.order_date
-    inner join products on order_lines.product_id = products.product_id
     where order_lines.coupon_discounts > 0
 ),
 
@@ -227,7 +227,7 @@ coupon_uses as (
         sum({{ faded_millionths('age_days', 56) }}) as coupon_faded_lines,
         sum(coupon_discounts) as coupon_discounts,
         min(age_days) as days_since_coupon,
-        count(distinct product_id) as coupon_count_products,
+        count(distinct product_number) as coupon_count_products,
         count(distinct category_number) as coupon_count_categories
     from coupon_lines
     group by member_number
