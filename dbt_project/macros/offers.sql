@@ -149,9 +149,9 @@
     {{ return(names) }}
 {%- endmacro %}
 
-{# Whether a customer is among the share (0 to 1) that is drawn; who is drawn for one share is for every larger one. #}
+{# Whether a customer is among the share (0 to 1) that is drawn; who is drawn for one share is for every larger one. A hash may have a sign. #}
 {% macro is_drawn(customer_id, share) -%}
-    {{ row_hash([customer_id]) }} % 1000000 < 1000000 * {{ share }}
+    abs({{ row_hash([customer_id]) }} % 1000000) < 1000000 * {{ share }}
 {%- endmacro %}
 
 {# Windows of `offer_window_days` that end before a day, counted backwards: 0 is the newest. #}

@@ -649,6 +649,7 @@ def _to_json(publication: Publication) -> str:
     fields = asdict(publication)
     fields["as_of_date"] = publication.as_of_date.isoformat()
     fields["published_at"] = publication.published_at.isoformat()
+    # As in descriptions that were written before days were hashed, whose seals hold on.
     for table in fields["tables"]:
         if not table["day_hashes"]:
             del table["day_hashes"]
