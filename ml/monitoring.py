@@ -15,6 +15,8 @@ Counts = npt.NDArray[np.int64]
 Status = Literal["ok", "warn", "block"]
 
 BINS = 10
+# What a bin is taken to hold at least: an empty one of many rows would else count the more, the more rows there are.
+LEAST_SHARE = 0.0001
 # Metrics of which less is better; of all others more is.
 ERRORS = ("wape", "ece", "brier")
 # An area under the curve of one half is no skill at all.
@@ -45,10 +47,10 @@ class Bins(BaseModel):
     def psi(self, values: Numbers) -> float:
         """Population stability index against those rows: sum of (q - p) ln(q / p), half a row added to each bin.
 
-        Siddiqi 2006, "Credit risk scorecards", p. 137.
+        Siddiqi 2006, "Credit risk scorecards", p. 137. A bin holds LEAST_SHARE at least.
         """
         p, q = np.asarray(self.counts) + 0.5, self.count(values) + 0.5
-        p, q = p / p.sum(), q / q.sum()
+        p, q = np.maximum(p / p.sum(), LEAST_SHARE), np.maximum(q / q.sum(), LEAST_SHARE)
         return float(((q - p) * np.log(q / p)).sum())
 
     def drift(self, values: Numbers) -> float:

@@ -8,6 +8,7 @@ from datetime import date
 import duckdb
 import pandas as pd
 
+from ml.monitoring import LEAST_SHARE
 from orchestration.checks.expectations import Rule, Suite, between
 from orchestration.content_hash import quote_identifier
 from orchestration.settings import Settings
@@ -42,7 +43,8 @@ def profile_features(
         One row per feature: `feature`, `rows` and `previous_rows`, `not_finite` values, `null_share` and
         `previous_null_share`, and `drift`: the population stability index over tenths of the previous cut-off and
         NULL, sum of (p - q) ln(p / q) (Siddiqi 2006, Credit Risk Scorecards, ch. 10), less three times what chance
-        alone gives it, (bins - 1)(1 / rows + 1 / previous_rows) (Yurdakul 2018, ch. 3), at least 0.
+        alone gives it, (bins - 1)(1 / rows + 1 / previous_rows) (Yurdakul 2018, ch. 3), at least 0. A bin counts half a
+        row at least, and LEAST_SHARE.
     """
     features = [
         name
@@ -86,8 +88,8 @@ def profile_features(
                 previous_rows,
                 -- NULL is a bin of its own.
                 len(list_filter(edges, lambda edge: value > edge)) as bin,
-                greatest(count_if(is_current), 0.5) / nullif(current_rows, 0) as p,
-                greatest(count_if(not is_current), 0.5) / nullif(previous_rows, 0) as q
+                greatest(count_if(is_current), 0.5, {LEAST_SHARE} * current_rows) / nullif(current_rows, 0) as p,
+                greatest(count_if(not is_current), 0.5, {LEAST_SHARE} * previous_rows) / nullif(previous_rows, 0) as q
             from long inner join edges using (feature)
             group by feature, current_rows, previous_rows, bin
         ),

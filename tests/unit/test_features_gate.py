@@ -146,6 +146,22 @@ def test_the_index_is_the_textbook_one_less_what_chance_gives(connection: duckdb
     assert (row.rows, row.previous_rows, row.null_share) == (400, 400, 0)
 
 
+def test_an_empty_bin_counts_the_same_however_many_customers_there_are(connection: duckdb.DuckDBPyConnection) -> None:
+    """A day on which all shops are closed leaves nobody with so many days since, in a small company and a large one."""
+
+    def drift(customers: int) -> float:
+        connection.execute(
+            "create or replace table features.closed as select n % 10 as value, date '2017-12-31' as day"
+            f" from range({customers}) as t(n)"
+            f" union all select if(n % 10 = 7, 8, n % 10), date '2018-01-07' from range({customers}) as t(n)"
+        )
+        (found,) = profile_features(connection, "features.closed", (), "day", DAY)["drift"]
+        return float(found)
+
+    assert drift(2_000_000) == pytest.approx(drift(20_000), rel=0.02)
+    assert drift(2_000_000) > 0.25
+
+
 def test_messages_name_the_gate_the_feature_and_what_to_do(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"update features.customer_features set net_sales_84d = 2 * net_sales_84d {CURRENT}")
     customers, _ = features_suites(load_settings())

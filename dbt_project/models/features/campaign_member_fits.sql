@@ -1,5 +1,5 @@
 -- What a member had bought before the campaign's first midnight, against what the campaign offers. Campaigns that are built and
--- whose inputs are the same are kept. Numbers stand for members and products, as there are many pairs of them; a campaign begins
+-- whose inputs are the same are kept. Numbers stand for campaigns, members and products, as there are many pairs of them; a campaign begins
 -- with a business day, so a day lies before it or not.
 {{ config(
     incremental_strategy='append',
@@ -10,6 +10,7 @@
 with campaigns as (
     select
         inputs.campaign_id,
+        row_number() over (order by inputs.campaign_id) as campaign_number,
         inputs.start_date,
         {{ built_fingerprint(model, 'campaign_id') }} as input_fingerprint
     from {{ ref('campaign_inputs') }} as inputs
@@ -26,6 +27,7 @@ refresh as (
 members as (
     select
         row_number() over (order by members.campaign_id, members.customer_id) as member_number,
+        campaigns.campaign_number,
         members.campaign_id,
         members.customer_id,
         campaigns.start_date,
@@ -46,7 +48,7 @@ products as (
 
 offers as (
     select
-        offers.campaign_id,
+        campaigns.campaign_number,
         offers.offer_id,
         products.product_number,
         products.line_number
@@ -56,8 +58,7 @@ offers as (
     where offers.product_id != 'unknown'
 ),
 
--- With the numbers of their products: an engine that looked these up later would first join all products to all campaigns.
-order_lines as (
+order_lines as not materialized (
     select
         order_lines.order_id,
         order_lines.customer_id,
@@ -74,16 +75,16 @@ order_lines as (
 
 campaign_offers as (
     select
-        campaign_id,
+        campaign_number,
         count(distinct offer_id) as count_offers
     from offers
-    group by campaign_id
+    group by campaign_number
 ),
 
 -- What is offered, and what is of the same category and brand.
 campaign_products as (
     select distinct
-        campaign_id,
+        campaign_number,
         product_number,
         line_number
     from offers
@@ -91,94 +92,92 @@ campaign_products as (
 
 campaign_lines as (
     select distinct
-        campaign_id,
+        campaign_number,
         line_number
     from campaign_products
 ),
 
-order_days as (
-    select
-        customer_id,
-        order_date,
-        count(*) as count_lines,
-        sum(net_sales) as net_sales
-    from order_lines
-    group by customer_id, order_date
-),
-
--- All that a member had bought before the campaign.
-totals as (
+-- All that members had bought before their campaigns: read anew by each that follows, as it may be many times all lines.
+member_lines as not materialized (
     select
         members.member_number,
-        sum(order_days.net_sales) as net_sales,
-        sum(
-            order_days.count_lines * {{ faded_millionths(days_between('order_days.order_date', 'members.start_date'), 56) }}
-        ) as faded_lines
-    from members
-    inner join order_days
-        on members.customer_id = order_days.customer_id
-            and members.start_date > order_days.order_date
-    group by members.member_number
-),
-
--- Of that, what is compared, per product.
-matched as (
-    select
-        members.member_number,
+        members.campaign_number,
+        order_lines.order_id,
         order_lines.product_number,
-        min(order_lines.category_number) as category_number,
-        bool_or(campaign_products.product_number is not null) as is_offered,
-        sum(order_lines.net_sales) as net_sales,
-        count(*) as count_lines,
-        count_if(order_lines.coupon_discounts > 0) as count_coupon_lines,
-        sum(order_lines.coupon_discounts) as coupon_discounts,
-        sum({{ faded_millionths(days_between('order_lines.order_date', 'members.start_date'), 56) }}) as faded_lines,
-        max(order_lines.order_date) as last_order_date
+        order_lines.category_number,
+        order_lines.line_number,
+        order_lines.net_sales,
+        order_lines.coupon_discounts,
+        {{ days_between('order_lines.order_date', 'members.start_date') }} as age_days,
+        {{ faded_millionths(days_between('order_lines.order_date', 'members.start_date'), 56) }} as faded_lines
     from members
     inner join order_lines
         on members.customer_id = order_lines.customer_id
             and members.start_date > order_lines.order_date
-    inner join campaign_lines
-        on members.campaign_id = campaign_lines.campaign_id
-            and order_lines.line_number = campaign_lines.line_number
+),
+
+compared as not materialized (
+    select
+        member_lines.*,
+        campaign_lines.line_number is not null as is_of_category,
+        campaign_products.product_number is not null as is_offered
+    from member_lines
+    left join campaign_lines
+        on member_lines.campaign_number = campaign_lines.campaign_number
+            and member_lines.line_number = campaign_lines.line_number
     left join campaign_products
-        on members.campaign_id = campaign_products.campaign_id
-            and order_lines.product_number = campaign_products.product_number
-    group by members.member_number, order_lines.product_number
+        on member_lines.campaign_number = campaign_products.campaign_number
+            and member_lines.product_number = campaign_products.product_number
 ),
 
 fits as (
     select
         member_number,
+        sum(net_sales) as net_sales,
+        sum(faded_lines) as faded_lines,
         sum(net_sales) filter (where is_offered) as fit_net_sales,
-        (sum(count_lines) filter (where is_offered))::bigint as fit_count_lines,
+        count_if(is_offered)::bigint as fit_count_lines,
         sum(faded_lines) filter (where is_offered) as fit_faded_lines,
-        count_if(is_offered)::bigint as fit_count_products,
-        max(last_order_date) filter (where is_offered) as fit_last_order_date,
+        count(distinct case when is_offered then product_number end) as fit_count_products,
+        min(age_days) filter (where is_offered) as fit_days_since_order,
         sum(coupon_discounts) filter (where is_offered) as fit_coupon_discounts,
-        sum(net_sales) as category_net_sales,
-        sum(faded_lines) as category_faded_lines,
-        count(distinct category_number) as category_count,
-        sum(count_coupon_lines)::bigint as category_count_coupon_lines
-    from matched
+        sum(net_sales) filter (where is_of_category) as category_net_sales,
+        sum(faded_lines) filter (where is_of_category) as category_faded_lines,
+        count(distinct case when is_of_category then category_number end) as category_count,
+        count_if(is_of_category and coupon_discounts > 0)::bigint as category_count_coupon_lines
+    from compared
     group by member_number
+),
+
+-- The semi join, as an engine would rather join all members to all products of their campaigns first.
+bought_products as (
+    select
+        member_lines.member_number,
+        member_lines.campaign_number,
+        member_lines.product_number,
+        count(*) as count_lines,
+        sum(member_lines.faded_lines) as faded_lines,
+        count_if(member_lines.coupon_discounts > 0) as count_coupon_lines
+    from member_lines
+    semi join campaign_products
+        on member_lines.campaign_number = campaign_products.campaign_number
+            and member_lines.product_number = campaign_products.product_number
+    group by member_lines.member_number, member_lines.campaign_number, member_lines.product_number
 ),
 
 -- Per offer what a member had bought of its products, the best offer first.
 member_offers as (
     select
-        members.member_number,
+        bought_products.member_number,
         offers.offer_id,
-        sum(matched.count_lines) as count_lines,
-        sum(matched.faded_lines) as faded_lines,
-        sum(matched.count_coupon_lines) as count_coupon_lines
-    from matched
-    inner join members on matched.member_number = members.member_number
+        sum(bought_products.count_lines) as count_lines,
+        sum(bought_products.faded_lines) as faded_lines,
+        sum(bought_products.count_coupon_lines) as count_coupon_lines
+    from bought_products
     inner join offers
-        on members.campaign_id = offers.campaign_id
-            and matched.product_number = offers.product_number
-    where matched.is_offered
-    group by members.member_number, offers.offer_id
+        on bought_products.campaign_number = offers.campaign_number
+            and bought_products.product_number = offers.product_number
+    group by bought_products.member_number, offers.offer_id
 ),
 
 ranked_offers as (
@@ -205,17 +204,15 @@ offer_fits as (
 -- Coupons at the till, of a campaign or not.
 coupon_lines as (
     select
-        members.member_number,
-        order_lines.order_id,
-        order_lines.product_number,
-        order_lines.category_number,
-        order_lines.coupon_discounts,
-        {{ days_between('order_lines.order_date', 'members.start_date') }} as age_days
-    from members
-    inner join order_lines
-        on members.customer_id = order_lines.customer_id
-            and members.start_date > order_lines.order_date
-    where order_lines.coupon_discounts > 0
+        member_number,
+        order_id,
+        product_number,
+        category_number,
+        coupon_discounts,
+        age_days,
+        faded_lines
+    from member_lines
+    where coupon_discounts > 0
 ),
 
 coupon_uses as (
@@ -224,7 +221,7 @@ coupon_uses as (
         count(distinct order_id) as coupon_count_orders,
         count(distinct case when age_days <= 28 then order_id end) as coupon_count_orders_28d,
         count(distinct case when age_days <= 56 then order_id end) as coupon_count_orders_56d,
-        sum({{ faded_millionths('age_days', 56) }}) as coupon_faded_lines,
+        sum(faded_lines) as coupon_faded_lines,
         sum(coupon_discounts) as coupon_discounts,
         min(age_days) as days_since_coupon,
         count(distinct product_number) as coupon_count_products,
@@ -242,15 +239,15 @@ final as (
         coalesce(fits.fit_count_lines, 0) as fit_count_lines,
         coalesce(fits.fit_count_products, 0) as fit_count_products,
         coalesce(fits.fit_faded_lines, 0)::double / 1000000 as fit_faded_lines_56d,
-        {{ days_between('fits.fit_last_order_date', 'members.start_date') }} as fit_days_since_order,
+        fits.fit_days_since_order,
         coalesce(fits.fit_coupon_discounts, 0)::decimal(18, 2) as fit_coupon_discounts,
-        coalesce({{ quotient('fits.fit_net_sales', 'totals.net_sales') }}, 0) as fit_net_sales_share,
-        coalesce({{ quotient('fits.fit_faded_lines', 'totals.faded_lines') }}, 0) as fit_faded_share,
+        coalesce({{ quotient('fits.fit_net_sales', 'fits.net_sales') }}, 0) as fit_net_sales_share,
+        coalesce({{ quotient('fits.fit_faded_lines', 'fits.faded_lines') }}, 0) as fit_faded_share,
         coalesce(fits.category_net_sales, 0)::decimal(18, 2) as category_net_sales,
         coalesce(fits.category_faded_lines, 0)::double / 1000000 as category_faded_lines_56d,
         coalesce(fits.category_count, 0) as category_count,
         coalesce(fits.category_count_coupon_lines, 0) as category_count_coupon_lines,
-        coalesce({{ quotient('fits.category_net_sales', 'totals.net_sales') }}, 0) as category_net_sales_share,
+        coalesce({{ quotient('fits.category_net_sales', 'fits.net_sales') }}, 0) as category_net_sales_share,
         coalesce(offer_fits.offer_count_bought, 0) as offer_count_bought,
         coalesce(offer_fits.offer_count_bought_3, 0) as offer_count_bought_3,
         coalesce({{ quotient('offer_fits.offer_count_bought', 'campaign_offers.count_offers') }}, 0) as offer_share_bought,
@@ -270,8 +267,7 @@ final as (
         coupon_uses.days_since_coupon,
         members.input_fingerprint
     from members
-    left join campaign_offers on members.campaign_id = campaign_offers.campaign_id
-    left join totals on members.member_number = totals.member_number
+    left join campaign_offers on members.campaign_number = campaign_offers.campaign_number
     left join fits on members.member_number = fits.member_number
     left join offer_fits on members.member_number = offer_fits.member_number
     left join coupon_uses on members.member_number = coupon_uses.member_number

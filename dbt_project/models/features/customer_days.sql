@@ -66,8 +66,9 @@ products as (
     left join department_groups on products.department = department_groups.department
 ),
 
--- All of these customers' lines, as what is new on a day is told by the days before.
-order_lines as (
+-- All of these customers' lines, as what is new on a day is told by the days before. Read anew by each that follows: kept once for all, they
+-- take many times their room in memory.
+order_lines as not materialized (
     select
         order_lines.customer_id,
         order_lines.order_date,
@@ -110,7 +111,7 @@ order_days as (
     group by customer_id, order_date
 ),
 
-day_lines as (
+day_lines as not materialized (
     select order_lines.*
     from order_lines
     {%- if is_incremental() %}
@@ -160,14 +161,26 @@ mixes as (
     group by customer_id, order_date
 ),
 
+first_products as (
+    select
+        customer_id,
+        department_number,
+        category_number,
+        product_number,
+        min(order_date) filter (where is_sale) as first_sold_date,
+        min(order_date) filter (where is_bought) as first_bought_date
+    from order_lines
+    group by customer_id, department_number, category_number, product_number
+),
+
 first_categories as (
     select
         customer_id,
         department_number,
         category_number,
-        min(order_date) as order_date
-    from order_lines
-    where is_bought
+        min(first_bought_date) as order_date
+    from first_products
+    where first_bought_date is not null
     group by customer_id, department_number, category_number
 ),
 
@@ -209,16 +222,6 @@ product_days as (
     group by customer_id, product_number, order_date
 ),
 
-first_products as (
-    select
-        customer_id,
-        product_number,
-        min(order_date) as order_date
-    from order_lines
-    where is_sale
-    group by customer_id, product_number
-),
-
 new_products as (
     select
         product_days.customer_id,
@@ -228,7 +231,7 @@ new_products as (
     semi join first_products
         on product_days.customer_id = first_products.customer_id
             and product_days.product_number = first_products.product_number
-            and product_days.order_date = first_products.order_date
+            and product_days.order_date = first_products.first_sold_date
     group by product_days.customer_id, product_days.order_date
 ),
 
@@ -302,3 +305,5 @@ final as (
 )
 
 select * from final
+-- customer_features adds up a customer's days: where they stand together, its sums are not scattered over memory and disk.
+order by customer_id, order_date

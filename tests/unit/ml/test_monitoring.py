@@ -84,6 +84,17 @@ def test_a_group_that_was_not_there_before_drifts() -> None:
     assert found is not None and found > 0.25
 
 
+def test_an_empty_bin_counts_the_same_however_many_rows_there_are() -> None:
+    """A day on which all shops are closed empties a bin of a small company and of a large one."""
+
+    def found(customers: int) -> float:
+        days_since = np.arange(20.0).repeat(customers // 20)
+        return Bins.of(days_since, 20).psi(np.where(days_since == 7, 8, days_since))
+
+    assert found(2_000_000) == pytest.approx(found(20_000), rel=0.02)
+    assert found(2_000_000) > 0.25
+
+
 def test_a_day_without_rows_says_nothing(reference: "pd.Series[float]") -> None:
     assert drift(reference, reference.head(0)) is None
     assert drift(reference.head(0), reference) is None
