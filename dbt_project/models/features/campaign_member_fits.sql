@@ -85,8 +85,7 @@ campaign_offers as (
 campaign_products as (
     select distinct
         campaign_number,
-        product_number,
-        line_number
+        product_number
     from offers
 ),
 
@@ -94,7 +93,7 @@ campaign_lines as (
     select distinct
         campaign_number,
         line_number
-    from campaign_products
+    from offers
 ),
 
 -- All that members had bought before their campaigns: read anew by each that follows, as it may be many times all lines.
@@ -202,19 +201,6 @@ offer_fits as (
 ),
 
 -- Coupons at the till, of a campaign or not.
-coupon_lines as (
-    select
-        member_number,
-        order_id,
-        product_number,
-        category_number,
-        coupon_discounts,
-        age_days,
-        faded_lines
-    from member_lines
-    where coupon_discounts > 0
-),
-
 coupon_uses as (
     select
         member_number,
@@ -226,7 +212,8 @@ coupon_uses as (
         min(age_days) as days_since_coupon,
         count(distinct product_number) as coupon_count_products,
         count(distinct category_number) as coupon_count_categories
-    from coupon_lines
+    from member_lines
+    where coupon_discounts > 0
     group by member_number
 ),
 
