@@ -25,6 +25,7 @@ on, FUEL, MISCELLANEOUS and COUPON left out: Recall@10 / nDCG@10 of all products
   than from what is new, by .01.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -224,13 +225,27 @@ class Pool:
 
     Attributes:
         products: Places in the catalogue.
+        kinds: Their categories; see `Catalogue.kinds`.
         share: Of the visits of these customers, shrunk to that of all; faded.
         is_of_segment: Whether customers of the segment bought it; if not, it is popular with all.
     """
 
     products: Codes
+    kinds: Codes
     share: Scores
     is_of_segment: Flags
+
+    def first_new(self, specification: RecommendationSpecification, own: Codes) -> Codes:
+        """Places in here of what a list takes for somebody who bought the products `own`, and none of these."""
+        known, taken, places = set(own.tolist()), Counter[int](), []
+        for place, (product, kind) in enumerate(zip(self.products.tolist(), self.kinds.tolist(), strict=True)):
+            if product in known or taken[kind] == specification.max_per_category:
+                continue
+            taken[kind] += 1
+            places.append(place)
+            if len(places) == specification.list_length:
+                break
+        return np.array(places, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -304,15 +319,15 @@ class Recommender:
 
     def _by_popularity(self, theirs: Purchases, segment: npt.NDArray[Any]) -> pd.DataFrame:
         """What they bought before by frequency, and what is popular in their segment, or with all where it is None."""
-        pairs, count = Pairs.of(theirs, self.items.day), len(theirs.customer_ids)
+        spec, pairs, count = self.specification, Pairs.of(theirs, self.items.day), len(theirs.customer_ids)
         pools = [self.popular_in.get(name, self.popular) for name in segment]
         owned = np.searchsorted(pairs.customer, np.arange(count + 1))
         again = np.flatnonzero(self.items.is_sold[pairs.product])
-        new = [~np.isin(pool.products, pairs.product[owned[n] : owned[n + 1]]) for n, pool in enumerate(pools)]
-        sizes = np.array([kept.sum() for kept in new], dtype=np.int64)
+        new = [pool.first_new(spec, pairs.product[owned[n] : owned[n + 1]]) for n, pool in enumerate(pools)]
+        sizes = np.array([len(places) for places in new], dtype=np.int64)
 
         def joined(first: npt.NDArray[Any], of_pool: Callable[[Pool], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-            return np.concatenate([first, *(of_pool(pool)[kept] for pool, kept in zip(pools, new, strict=True))])
+            return np.concatenate([first, *(of_pool(pool)[places] for pool, places in zip(pools, new, strict=True))])
 
         pair = np.r_[again, np.full(sizes.sum(), -1)]
         rows = Candidates(
@@ -326,7 +341,7 @@ class Recommender:
         is_of_segment = joined(np.zeros(len(again), dtype=bool), lambda pool: pool.is_of_segment)
         frequency = personal_frequency(pairs, rows, count_visits(theirs))
         scores = np.where(rows.is_new, share, frequency)
-        made = make_lists(self.specification, rows, scores, self.items.catalogue.kinds)
+        made = make_lists(spec, rows, scores, self.items.catalogue.kinds)
         is_new, told = rows.is_new[made.row], is_of_segment[made.row]
         reason = self._due(theirs, pairs, rows, made)
         reason[is_new & told] = [
@@ -447,8 +462,8 @@ def _pool(items: Items, theirs: Purchases, is_segment: bool) -> Pool:
     _, day = visit_days(theirs)
     visits, overall = faded(items.day - day, POPULAR_BY).sum(), popularity_share(items)
     share = (weight + SEGMENT_PRIOR_VISITS * overall) / (visits + SEGMENT_PRIOR_VISITS)
-    sold = items.order[np.lexsort((items.order, -np.round(share[items.order], 9)))][:POOL]
-    return Pool(sold, share[sold], (weight[sold] > 0) & is_segment)
+    sold = items.order[np.lexsort((items.order, -np.round(share[items.order], 12)))][:POOL]
+    return Pool(sold, items.catalogue.kinds[sold], share[sold], (weight[sold] > 0) & is_segment)
 
 
 def _rules(
