@@ -126,6 +126,20 @@ def _customers(connection: duckdb.DuckDBPyConnection, columns: str, day: date) -
     yield from _frames(connection, f"select {columns} from features.customer_features where as_of_date = $day", day)
 
 
+def _with_names(found: duckdb.DuckDBPyConnection) -> "pd.DataFrame":
+    """Millions of rows with names: as Arrow's text these are taken as they are, else an object is made of each."""
+    frame: pd.DataFrame = found.to_arrow_table().to_pandas(date_as_object=False)
+    return frame
+
+
+def _are_drawn(customers: int | None) -> str:
+    """A condition: of the customers with features before a day so many at most, drawn by the hash of their names."""
+    if customers is None:
+        return ""
+    names = "select distinct customer_id from features.customer_features where as_of_date < $day"
+    return f" and customer_id in ({names} order by md5(customer_id), customer_id limit {customers})"
+
+
 def _distinct(*columns: str | None) -> str:
     """Columns for a select list; each once."""
     return ", ".join(dict.fromkeys(column for column in columns if column))
@@ -183,15 +197,21 @@ class ChurnModel(PropensityTask):
 
         return churn_specification(self.limits["dormant_after_days"], self.limits["churn_window_days"])
 
-    def examples(self, connection: duckdb.DuckDBPyConnection, day: date, since: date = date.min) -> "pd.DataFrame":
-        """Labelled rows of earlier cut-offs, from one on; `ml` leaves out those whose windows close after the day."""
+    def examples(
+        self, connection: duckdb.DuckDBPyConnection, day: date, since: date = date.min, customers: int | None = None
+    ) -> "pd.DataFrame":
+        """Labelled rows of earlier cut-offs, from one on, of so many customers at most.
+
+        `ml` leaves out those whose windows close after the day.
+        """
         spec = self.specification()
         columns = _distinct(*spec.identity, *(spec.features or ()), spec.activity_column, spec.history_column)
         return connection.execute(
             f"select {columns}, has_churned"
             " from features.customer_features inner join features.customer_labels using (customer_id, as_of_date)"
             " inner join features.feature_cut_offs using (as_of_date)"
-            " where has_churned is not null and is_on_grid and as_of_date >= $since and as_of_date < $day",
+            " where has_churned is not null and is_on_grid and as_of_date >= $since and as_of_date < $day"
+            + _are_drawn(customers),
             {"day": day, "since": since},
         ).df()
 
@@ -373,14 +393,20 @@ class CustomerValue:
 
         return value_specification(self.limits["value_window_days"], self.limits["key_account_sales_share"])
 
-    def examples(self, connection: duckdb.DuckDBPyConnection, day: date, since: date = date.min) -> "pd.DataFrame":
-        """Rows of earlier cut-offs, from one on, labelled where closed; those of the day tell the level."""
+    def examples(
+        self, connection: duckdb.DuckDBPyConnection, day: date, since: date = date.min, customers: int | None = None
+    ) -> "pd.DataFrame":
+        """Rows of earlier cut-offs, from one on, of so many customers at most, labelled where closed.
+
+        Those of the day tell the level.
+        """
         columns = _distinct(*self.specification().columns)
         return connection.execute(
             f"select {columns} from features.customer_features"
             " inner join features.customer_value_labels using (customer_id, as_of_date)"
             " inner join features.feature_cut_offs using (as_of_date)"
-            " where (is_on_grid and as_of_date >= $since and as_of_date < $day) or as_of_date = $day",
+            " where ((is_on_grid and as_of_date >= $since and as_of_date < $day) or as_of_date = $day)"
+            + _are_drawn(customers),
             {"day": day, "since": since},
         ).df()
 
@@ -517,7 +543,7 @@ class Recommendations:
 
     def _purchases(self, connection: duckdb.DuckDBPyConnection, day: date, customers: str) -> "pd.DataFrame":
         """What some customers bought before a day; `customers` is a query that names them."""
-        return connection.execute(_BOUGHT.format(customers=customers), {"day": day}).df()
+        return _with_names(connection.execute(_BOUGHT.format(customers=customers), {"day": day}))
 
     def learned_from(self, connection: duckdb.DuckDBPyConnection, day: date) -> "pd.DataFrame":
         """What the customers who teach bought before a day."""
@@ -525,7 +551,7 @@ class Recommendations:
 
     def products(self, connection: duckdb.DuckDBPyConnection) -> "pd.DataFrame":
         """All products."""
-        return connection.execute(_PRODUCTS).df()
+        return _with_names(connection.execute(_PRODUCTS))
 
     def challenge(
         self, connection: duckdb.DuckDBPyConnection, day: date, champion: RegisteredModel | None

@@ -30,6 +30,8 @@ COLUMNS = ("kind", "metric", "value", "expected", "warn_limit", "block_limit", "
 
 # A quarter of weekly cut-offs, the newest that taught the model: what it saw last.
 REFERENCE_CUT_OFFS = 12
+# So many customers at most tell it, drawn by the hash of their names: more add nothing to shares of ten bins.
+REFERENCE_CUSTOMERS = 10_000
 # These grow with the calendar, or with how much of a customer's life is known; they are told without a limit.
 GROWING = (
     *("tenure_days", "count_active_", "count_campaigns", "count_open_campaigns", "days_since_campaign"),
@@ -97,7 +99,7 @@ def newest_that_taught(
     known: "Callable[[pd.DataFrame], pd.DataFrame]",
     window_days: int,
 ) -> "pd.DataFrame":
-    """The rows of the newest cut-offs that a model of a day was taught by.
+    """The rows of the newest cut-offs that a model of a day was taught by, of some customers where there are many.
 
     Args:
         model: Its examples.
@@ -107,9 +109,10 @@ def newest_that_taught(
         window_days: How long after a cut-off it is known what became of it.
     """
     # Reading all takes seconds and memory. So many are enough where each taught; where not, all are read.
-    days = window_days + (REFERENCE_CUT_OFFS + 1) * int(thresholds()["feature_grid_days"])
-    for since in (trained_on - timedelta(days=days), date.min):
-        rows = known(model.examples(connection, trained_on, since))
+    open_from = trained_on - timedelta(days=window_days - 1)
+    days = (REFERENCE_CUT_OFFS + 1) * int(thresholds()["feature_grid_days"])
+    for since in (open_from - timedelta(days=days), date.min):
+        rows = known(model.examples(connection, open_from, since, REFERENCE_CUSTOMERS))
         newest = sorted(rows["as_of_date"].unique())[-REFERENCE_CUT_OFFS:]
         if len(newest) == REFERENCE_CUT_OFFS:
             break

@@ -1,14 +1,18 @@
 -- What staging accepted before the newest day is what the mart holds: rows and sums.
 {{ config(meta={'dagster': {'ref': {'name': 'order_lines'}}}) }}
 
-with accepted as (
+with later_orders as (
+    select orders.order_id
+    from {{ staged('orders') }} as orders
+    inner join {{ ref('current_day') }} as current_day on orders.ordered_at >= current_day.as_of_at
+),
+
+accepted as (
     select
         count(*) as row_count,
         coalesce(sum(order_lines.net_sales), 0) as net_sales
     from {{ staged('order_lines') }} as order_lines
-    inner join {{ staged('orders') }} as orders on order_lines.order_id = orders.order_id
-    cross join {{ ref('current_day') }} as current_day
-    where orders.ordered_at < current_day.as_of_at
+    anti join later_orders on order_lines.order_id = later_orders.order_id
 ),
 
 published as (

@@ -3,7 +3,9 @@
 dbt runs in a process of its own, as in this one it would keep the warehouse's lock after it has finished.
 """
 
+import os
 from collections.abc import Collection, Iterator, Mapping
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +117,7 @@ def _build(
             given = f"CUSTOMER360_MEMORY_LIMIT, {settings.memory_limit},"
             told.insert(0, f"{given} was not enough for {', '.join(starved)}. Give more")
         raise Failure(
-            description="\n".join(dict.fromkeys(told))
-            or f"dbt could not build the tables: {_last_line(invocation.get_error())}."
-            f" What dbt did is in {run_folder(settings)}",
+            description="\n".join(dict.fromkeys(told)) or why_not_built(invocation.get_error(), run_folder(settings)),
             allow_retries=False,
         )
 
@@ -143,8 +143,11 @@ def _with_content(
     return output.with_metadata(metadata)
 
 
-def _last_line(error: Exception | None) -> str:
-    return str(error).strip().splitlines()[-1] if error else "it ended without a result"
+def why_not_built(error: Exception | None, folder: Path) -> str:
+    """What dbt said last where no test or memory is to blame, and what to do; `folder` holds what it did."""
+    said = str(error).strip().splitlines()[-1].strip() if error else "it ended without a result"
+    remedy = " Free disk space, then refresh again; no clean-up is needed." if os.strerror(ENOSPC) in said else ""
+    return f"dbt could not build the tables: {said}.{remedy} What dbt did is in {folder}"
 
 
 def build_warehouse(

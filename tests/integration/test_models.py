@@ -380,8 +380,14 @@ def test_what_taught_last_is_read_without_the_rest(sample_home: Home, model: str
     with duckdb.connect(str(sample_home.settings.warehouse_path), read_only=True) as connection:
         taught = known(found.examples(connection, trained_on))
         rows = newest_that_taught(found, connection, trained_on, known, {"churn": 28, "value": 84}[model])
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr("orchestration.monitoring.REFERENCE_CUSTOMERS", 100)
+            few = newest_that_taught(found, connection, trained_on, known, {"churn": 28, "value": 84}[model])
     newest = taught[taught["as_of_date"].isin(sorted(taught["as_of_date"].unique())[-12:])]
     pd.testing.assert_frame_equal(rows.reset_index(drop=True), newest.reset_index(drop=True))
+    theirs = newest[newest["customer_id"].isin(few["customer_id"])]
+    pd.testing.assert_frame_equal(few.reset_index(drop=True), theirs.reset_index(drop=True))
+    assert min(100, newest["customer_id"].nunique()) * 0.5 <= few["customer_id"].nunique() <= 100
 
 
 def test_a_feature_that_breaks_blocks_publication_and_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from orchestration.assets.warehouse import why_not_built
 from orchestration.checks.dbt_tests import out_of_memory
 
 
@@ -25,3 +26,11 @@ def test_what_memory_was_not_enough_for_is_named(tmp_path: Path) -> None:
     path = tmp_path / "run_results.json"
     path.write_text(json.dumps({"results": results}))
     assert out_of_memory(path) == ["core_orders", "orders_is_filled"]
+
+
+def test_a_disk_that_fills_up_while_dbt_builds_is_named_with_the_remedy(tmp_path: Path) -> None:
+    full = RuntimeError("dbt failed:\n\n  TransactionContext Error: Failed to commit: No space left on device")
+    said = why_not_built(full, tmp_path)
+    assert "No space left on device. Free disk space, then refresh again" in said and said.endswith(str(tmp_path))
+    assert "Free disk space" not in why_not_built(RuntimeError("Compilation Error"), tmp_path)
+    assert "without a result" in why_not_built(None, tmp_path)

@@ -1,5 +1,5 @@
--- The campaigns that have begun, and what goes into the fit of each in one fingerprint: the order lines before it with their
--- products' kind, its offers and its members.
+-- The campaigns that have begun, and what goes into the fit of each in one fingerprint: the days before it, as told by their order lines and the
+-- products in them, its offers and its members.
 {{ config(materialized='table') }}
 
 with refresh as (
@@ -25,24 +25,12 @@ products as (
     from {{ ref('core_products') }}
 ),
 
-daily as (
-    select
-        order_lines.order_date,
-        sum({{ row_hash([
-            'order_lines.order_line_id', 'order_lines.order_id', 'order_lines.customer_id', 'order_lines.line_type',
-            'order_lines.net_sales', 'order_lines.coupon_discounts', 'product_hash',
-        ]) }}) as input_hash
-    from {{ ref('core_order_lines') }} as order_lines
-    inner join products on order_lines.product_id = products.product_id
-    group by order_lines.order_date
-),
-
 lines as (
     select
         campaigns.campaign_id,
-        sum(daily.input_hash) as input_hash
+        sum({{ row_hash(['order_days.order_date', 'order_days.input_fingerprint']) }}) as input_hash
     from campaigns
-    inner join daily on campaigns.start_date > daily.order_date
+    inner join {{ ref('core_order_days') }} as order_days on campaigns.start_date > order_days.order_date
     group by campaigns.campaign_id
 ),
 

@@ -52,20 +52,35 @@ owned_now as (
     inner join current_day on customer_items.last_order_date >= {{ add_days('current_day.search_date', -var('offer_window_days')) }}
 ),
 
-applicable as (
+-- Most of what rules tell was bought before: that is left out before a second item is looked for. Where `not in` stands, an anti join would
+-- keep what rules tell all customers, and not what these have, as it takes it for little.
+new_to_customer as (
     select
         first_items.customer_id,
+        rules.*
+    from numbered_rules as rules
+    inner join owned_now as first_items on rules.antecedent_1_number = first_items.item_number
+    where
+        (first_items.customer_id, rules.consequent_number) not in (
+            select
+                customer_items.customer_id,
+                customer_items.item_number
+            from customer_items
+        )
+),
+
+applicable as (
+    select
+        rules.customer_id,
         rules.rule_id,
         rules.level,
         rules.consequent as item_id,
-        rules.consequent_number as item_number,
         case when rules.antecedent_2 is null then 'rule' else 'missing_item' end as kind,
         rules.expected_value
-    from numbered_rules as rules
-    inner join owned_now as first_items on rules.antecedent_1_number = first_items.item_number
+    from new_to_customer as rules
     left join owned_now as second_items
         on rules.antecedent_2_number = second_items.item_number
-            and first_items.customer_id = second_items.customer_id
+            and rules.customer_id = second_items.customer_id
     where rules.antecedent_2 is null or second_items.item_number is not null
 ),
 
@@ -76,26 +91,17 @@ best_rules as (
         kind,
         level,
         item_id,
-        item_number,
         max(expected_value) as expected_value,
         min_by(rule_id, (-expected_value, rule_id)) as rule_id
     from applicable
-    group by customer_id, kind, level, item_id, item_number
-),
-
-missing_items as (
-    select best_rules.*
-    from best_rules
-    anti join customer_items
-        on best_rules.customer_id = customer_items.customer_id
-            and best_rules.item_number = customer_items.item_number
+    group by customer_id, kind, level, item_id
 ),
 
 ranked as (
     select
         *,
         row_number() over (partition by customer_id, kind, level order by expected_value desc, item_id asc) as offer_rank
-    from missing_items
+    from best_rules
 ),
 
 final as (

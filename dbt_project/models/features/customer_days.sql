@@ -70,13 +70,25 @@ products as (
 -- take many times their room in memory.
 order_lines as not materialized (
     select
+        order_lines.*,
+        order_lines.line_type != 'return' as is_bought,
+        order_lines.line_type = 'sale' as is_sale
+    from {{ ref('core_order_lines') }} as order_lines
+    inner join refresh on {{ is_before('order_lines.ordered_at', 'refresh.as_of_at') }}
+    {%- if is_incremental() %}
+    where order_lines.customer_id in (select missing.customer_id from missing)
+    {%- endif %}
+),
+
+day_lines as not materialized (
+    select
         order_lines.customer_id,
         order_lines.order_date,
         order_lines.gross_sales,
         order_lines.discounts,
         order_lines.net_sales,
-        order_lines.line_type != 'return' as is_bought,
-        order_lines.line_type = 'sale' as is_sale,
+        order_lines.is_bought,
+        order_lines.is_sale,
         (order_lines.quantity * products.unit_cost)::decimal(18, 4) as cost,
         products.product_number,
         products.department_number,
@@ -84,11 +96,12 @@ order_lines as not materialized (
         products.is_private_label,
         products.is_serviced,
         products.department_group
-    from {{ ref('core_order_lines') }} as order_lines
-    inner join refresh on {{ is_before('order_lines.ordered_at', 'refresh.as_of_at') }}
+    from order_lines
     inner join products on order_lines.product_id = products.product_id
     {%- if is_incremental() %}
-    where order_lines.customer_id in (select missing.customer_id from missing)
+    semi join missing
+        on order_lines.customer_id = missing.customer_id
+            and order_lines.order_date = missing.order_date
     {%- endif %}
 ),
 
@@ -109,16 +122,6 @@ order_days as (
         bool_or(order_hour >= 18) as is_evening
     from orders
     group by customer_id, order_date
-),
-
-day_lines as not materialized (
-    select order_lines.*
-    from order_lines
-    {%- if is_incremental() %}
-    semi join missing
-        on order_lines.customer_id = missing.customer_id
-            and order_lines.order_date = missing.order_date
-    {%- endif %}
 ),
 
 category_days as (
@@ -163,14 +166,15 @@ mixes as (
 
 first_products as (
     select
-        customer_id,
-        department_number,
-        category_number,
-        product_number,
-        min(order_date) filter (where is_sale) as first_sold_date,
-        min(order_date) filter (where is_bought) as first_bought_date
+        order_lines.customer_id,
+        products.department_number,
+        products.category_number,
+        products.product_number,
+        min(order_lines.order_date) filter (where order_lines.is_sale) as first_sold_date,
+        min(order_lines.order_date) filter (where order_lines.is_bought) as first_bought_date
     from order_lines
-    group by customer_id, department_number, category_number, product_number
+    inner join products on order_lines.product_id = products.product_id
+    group by order_lines.customer_id, products.department_number, products.category_number, products.product_number
 ),
 
 first_categories as (
