@@ -384,9 +384,9 @@ def test_what_taught_last_is_read_without_the_rest(sample_home: Home, model: str
             monkeypatch.setattr("orchestration.monitoring.REFERENCE_CUSTOMERS", 100)
             few = newest_that_taught(found, connection, trained_on, known, {"churn": 28, "value": 84}[model])
     newest = taught[taught["as_of_date"].isin(sorted(taught["as_of_date"].unique())[-12:])]
-    pd.testing.assert_frame_equal(rows.reset_index(drop=True), newest.reset_index(drop=True))
+    pd.testing.assert_frame_equal(rows.reset_index(drop=True), newest.reset_index(drop=True), check_dtype=False)
     theirs = newest[newest["customer_id"].isin(few["customer_id"])]
-    pd.testing.assert_frame_equal(few.reset_index(drop=True), theirs.reset_index(drop=True))
+    pd.testing.assert_frame_equal(few.reset_index(drop=True), theirs.reset_index(drop=True), check_dtype=False)
     assert min(100, newest["customer_id"].nunique()) * 0.5 <= few["customer_id"].nunique() <= 100
 
 
