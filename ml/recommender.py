@@ -236,7 +236,7 @@ class Pool:
     is_of_segment: Flags
 
     def first_new(self, specification: RecommendationSpecification, own: Codes) -> Codes:
-        """Places in here of what a list takes for somebody who bought the products `own`, and none of these."""
+        """Places in here of what `make_lists` takes for somebody who bought the products `own`, and none of these."""
         known, taken, places = set(own.tolist()), Counter[int](), []
         for place, (product, kind) in enumerate(zip(self.products.tolist(), self.kinds.tolist(), strict=True)):
             if product in known or taken[kind] == specification.max_per_category:

@@ -132,12 +132,19 @@ def _with_names(found: duckdb.DuckDBPyConnection) -> "pd.DataFrame":
     return frame
 
 
-def _are_drawn(customers: int | None) -> str:
-    """A condition: of the customers with features before a day so many at most, drawn by the hash of their names."""
+def _drawn(table: str, time_column: str, customers: int) -> str:
+    """A query that names so many customers at most of those with rows before $day, by the hash of their names."""
+    return (
+        f"select distinct customer_id from {table} where {time_column} < $day"
+        f" order by md5(customer_id), customer_id limit {customers}"
+    )
+
+
+def _among(customers: int | None) -> str:
+    """A condition: rows of so many customers with features at most; all where None."""
     if customers is None:
         return ""
-    names = "select distinct customer_id from features.customer_features where as_of_date < $day"
-    return f" and customer_id in ({names} order by md5(customer_id), customer_id limit {customers})"
+    return f" and customer_id in ({_drawn('features.customer_features', 'as_of_date', customers)})"
 
 
 def _distinct(*columns: str | None) -> str:
@@ -211,7 +218,7 @@ class ChurnModel(PropensityTask):
             " from features.customer_features inner join features.customer_labels using (customer_id, as_of_date)"
             " inner join features.feature_cut_offs using (as_of_date)"
             " where has_churned is not null and is_on_grid and as_of_date >= $since and as_of_date < $day"
-            + _are_drawn(customers),
+            + _among(customers),
             {"day": day, "since": since},
         ).df()
 
@@ -406,7 +413,7 @@ class CustomerValue:
             " inner join features.customer_value_labels using (customer_id, as_of_date)"
             " inner join features.feature_cut_offs using (as_of_date)"
             " where ((is_on_grid and as_of_date >= $since and as_of_date < $day) or as_of_date = $day)"
-            + _are_drawn(customers),
+            + _among(customers),
             {"day": day, "since": since},
         ).df()
 
@@ -655,10 +662,7 @@ _BOUGHT = (
     "select customer_id, product_id, order_date, units::double as quantity, net_sales::double as net_sales"
     " from features.order_products where order_date < $day and customer_id in ({customers})"
 )
-_TEACHING = (
-    "select distinct customer_id from features.order_products where order_date < $day"
-    f" order by md5(customer_id), customer_id limit {LEARNED_FROM_CUSTOMERS}"
-)
+_TEACHING = _drawn("features.order_products", "order_date", LEARNED_FROM_CUSTOMERS)
 _PRODUCTS = "select product_id, product_name, brand, department, category, subcategory from core.products"
 _RULES = (
     "select antecedent_1 as antecedent, consequent, max(confidence) as confidence, max(lift) as lift"

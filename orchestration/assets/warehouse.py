@@ -146,7 +146,7 @@ def _with_content(
 def why_not_built(error: Exception | None, folder: Path) -> str:
     """What dbt said last where no test or memory is to blame, and what to do; `folder` holds what it did."""
     said = str(error).strip().splitlines()[-1].strip() if error else "it ended without a result"
-    remedy = " Free disk space, then refresh again; no clean-up is needed." if os.strerror(ENOSPC) in said else ""
+    remedy = " Free disk space, then refresh again; no clean-up is needed." if os.strerror(ENOSPC) in str(error) else ""
     return f"dbt could not build the tables: {said}.{remedy} What dbt did is in {folder}"
 
 

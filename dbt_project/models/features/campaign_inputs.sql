@@ -25,7 +25,7 @@ products as (
     from {{ ref('core_products') }}
 ),
 
-lines as (
+earlier_days as (
     select
         campaigns.campaign_id,
         sum({{ row_hash(['order_days.order_date', 'order_days.input_fingerprint']) }}) as input_hash
@@ -59,12 +59,12 @@ final as (
         md5(concat_ws(
             ' ',
             campaigns.start_at::varchar,
-            coalesce(lines.input_hash, 0)::varchar,
+            coalesce(earlier_days.input_hash, 0)::varchar,
             coalesce(offers.input_hash, 0)::varchar,
             coalesce(members.input_hash, 0)::varchar
         )) as input_fingerprint
     from campaigns
-    left join lines on campaigns.campaign_id = lines.campaign_id
+    left join earlier_days on campaigns.campaign_id = earlier_days.campaign_id
     left join offers on campaigns.campaign_id = offers.campaign_id
     left join members on campaigns.campaign_id = members.campaign_id
 )
